@@ -1,0 +1,349 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// QueueScalerStatus is what a QueueScaler observed, decided and did last. What is not known is absent.
+type QueueScalerStatus struct {
+	// conditions are Ready, AbleToScale, ScalingActive, ScalingLimited, RolloutInProgress, StandbyReady, ObjectiveMet and RollbackAdvised.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// observedGeneration is the generation of the spec that this status is about.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// summary is the first true of Conflict, NoData, Stuck, Held, Limited, Lending, Scaling, Suspended, Healthy.
+	// +optional
+	Summary Summary `json:"summary,omitempty"`
+	// desiredReplicas is the number of replicas that was decided: after the holds, minReplicas and maxReplicas.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	DesiredReplicas *int32 `json:"desiredReplicas,omitempty"`
+	// availableReplicas are the pods of the target that count as available, lent slots not included.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	AvailableReplicas *int32 `json:"availableReplicas,omitempty"`
+	// lastScaleTime is when the QueueScaler last wrote the target's replicas.
+	// +optional
+	LastScaleTime *metav1.Time `json:"lastScaleTime,omitempty"`
+	// backlog is what the queues told last, all of them together. Absent while no reading is fresh.
+	// +optional
+	Backlog *BacklogStatus `json:"backlog,omitempty"`
+	// standby is the pool of slots. Absent without a pool.
+	// +optional
+	Standby *StandbyStatus `json:"standby,omitempty"`
+	// rollout is what is known of the target's rollout, and the memory by which one is told from scaling.
+	// +optional
+	Rollout *RolloutStatus `json:"rollout,omitempty"`
+	// diagnosis is what is going on, and what to do about it.
+	// +optional
+	Diagnosis *Diagnosis `json:"diagnosis,omitempty"`
+	// decision is the last decision, with its reason and numbers.
+	// +optional
+	Decision *Decision `json:"decision,omitempty"`
+}
+
+// Summary is the state of a QueueScaler in one word.
+//
+// +kubebuilder:validation:Enum=Conflict;NoData;Stuck;Held;Limited;Lending;Scaling;Suspended;Healthy
+type Summary string
+
+const (
+	// SummaryConflict means another autoscaler acts on the target.
+	SummaryConflict Summary = "Conflict"
+	// SummaryNoData means no queue can be read.
+	SummaryNoData Summary = "NoData"
+	// SummaryStuck means a rollout of the target makes no progress.
+	SummaryStuck Summary = "Stuck"
+	// SummaryHeld means that the target's replicas are wanted to change and are left alone.
+	SummaryHeld Summary = "Held"
+	// SummaryLimited means that more replicas are wanted than maxReplicas.
+	SummaryLimited Summary = "Limited"
+	// SummaryLending means that slots are in service.
+	SummaryLending Summary = "Lending"
+	// SummaryScaling means that the target is on its way to the desired number.
+	SummaryScaling Summary = "Scaling"
+	// SummarySuspended means that mode is Suspended.
+	SummarySuspended Summary = "Suspended"
+	// SummaryHealthy means none of the others.
+	SummaryHealthy Summary = "Healthy"
+)
+
+// BacklogStatus is what the queues told last, all of them together. Numbers are rounded.
+type BacklogStatus struct {
+	// messages waiting, not yet taken by a consumer.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Messages *int64 `json:"messages,omitempty"`
+	// inFlight messages, taken and not yet completed.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	InFlight *int64 `json:"inFlight,omitempty"`
+	// arrivalPerSecond is the rate at which messages enter, as a decimal.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=24
+	ArrivalPerSecond string `json:"arrivalPerSecond,omitempty"`
+	// throughputPerSecond is the rate at which messages are completed by all replicas, as a decimal.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=24
+	ThroughputPerSecond string `json:"throughputPerSecond,omitempty"`
+	// servicePerReplica is what one replica completes per second while it always has work, as a decimal.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=24
+	ServicePerReplica string `json:"servicePerReplica,omitempty"`
+	// serviceRateKnown says how servicePerReplica is known: Given (the prior), AtLeast (a lower bound) or Measured.
+	// +optional
+	ServiceRateKnown ServiceRateKnowledge `json:"serviceRateKnown,omitempty"`
+	// drainSeconds until the backlog is gone at the present capacity. Absent when that is never, or not known.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	DrainSeconds *int64 `json:"drainSeconds,omitempty"`
+	// drain is drainSeconds for reading, such as "48s", or "never" while arrivals exceed the capacity.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=24
+	Drain string `json:"drain,omitempty"`
+	// sampledAt is the time of the oldest of the readings.
+	// +optional
+	SampledAt *metav1.Time `json:"sampledAt,omitempty"`
+}
+
+// ServiceRateKnowledge says how a service rate is known.
+//
+// +kubebuilder:validation:Enum=Given;AtLeast;Measured
+type ServiceRateKnowledge string
+
+const (
+	// ServiceRateGiven is the prior of the spec.
+	ServiceRateGiven ServiceRateKnowledge = "Given"
+	// ServiceRateAtLeast is a lower bound, seen without saturation.
+	ServiceRateAtLeast ServiceRateKnowledge = "AtLeast"
+	// ServiceRateMeasured is the median over saturated blocks.
+	ServiceRateMeasured ServiceRateKnowledge = "Measured"
+)
+
+// StandbyStatus is the pool of slots.
+type StandbyStatus struct {
+	// warm slots are ready and idle.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Warm *int32 `json:"warm,omitempty"`
+	// lent slots are in service.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Lent *int32 `json:"lent,omitempty"`
+	// starting slots are not ready yet.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Starting *int32 `json:"starting,omitempty"`
+	// revision that the pool runs: the number that `kubectl rollout history` shows.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Revision int64 `json:"revision,omitempty"`
+	// templateHash of the revision that the pool runs.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	TemplateHash string `json:"templateHash,omitempty"`
+	// pending are the names of slots that are about to be created. Stored first, so that a restart creates the same ones.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	Pending []string `json:"pending,omitempty"`
+	// refillAfter is when released slots are made again, after they gave way to the target's own pods.
+	// +optional
+	RefillAfter *metav1.Time `json:"refillAfter,omitempty"`
+}
+
+// RolloutState is what goes on in the target.
+//
+// +kubebuilder:validation:Enum=Stable;Scaling;Rolling;Settling;Stuck;PausedPending;PausedMidRollout;RollingBack
+type RolloutState string
+
+const (
+	// RolloutStable means that no rollout is in progress; pods may be missing.
+	RolloutStable RolloutState = "Stable"
+	// RolloutScaling means that the number of replicas changes and the template does not.
+	RolloutScaling RolloutState = "Scaling"
+	// RolloutRolling means that pods of an older revision are being replaced.
+	RolloutRolling RolloutState = "Rolling"
+	// RolloutSettling means that only the new revision has pods, and not all have been available yet.
+	RolloutSettling RolloutState = "Settling"
+	// RolloutStuck means that the rollout exceeded its progress deadline.
+	RolloutStuck RolloutState = "Stuck"
+	// RolloutPausedPending means that the template was edited while the Deployment is paused.
+	RolloutPausedPending RolloutState = "PausedPending"
+	// RolloutPausedMidRollout means that the Deployment was paused in the middle of a rollout.
+	RolloutPausedMidRollout RolloutState = "PausedMidRollout"
+	// RolloutRollingBack means that an earlier revision is being rolled out again.
+	RolloutRollingBack RolloutState = "RollingBack"
+)
+
+// RolloutStatus is what is known of the target's rollout.
+type RolloutStatus struct {
+	// state of the target.
+	// +optional
+	State RolloutState `json:"state,omitempty"`
+	// revision of the target's present template: the number that `kubectl rollout history` shows.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Revision int64 `json:"revision,omitempty"`
+	// since is when the state began.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+	// heldReplicas is the number of replicas at which the target is held.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	HeldReplicas *int32 `json:"heldReplicas,omitempty"`
+	// memory is what has to be remembered of the target to tell a rollout from scaling.
+	// +optional
+	Memory *RolloutMemory `json:"memory,omitempty"`
+}
+
+// RolloutMemory is what has to be remembered of the target to tell a rollout from scaling. Losing it costs holds, never safety.
+type RolloutMemory struct {
+	// uid of the Deployment that this is about.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	UID types.UID `json:"uid,omitempty"`
+	// settledHash is the pod-template-hash that last was complete.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	SettledHash string `json:"settledHash,omitempty"`
+	// settledDigest is a digest of that template.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	SettledDigest string `json:"settledDigest,omitempty"`
+	// settledReplicas is the number of replicas at that time.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	SettledReplicas *int32 `json:"settledReplicas,omitempty"`
+	// settledSince is when that template completed its rollout: soak counts from here.
+	// +optional
+	SettledSince *metav1.Time `json:"settledSince,omitempty"`
+	// lastStable is when the target was last seen complete: the hold timeout counts from here.
+	// +optional
+	LastStable *metav1.Time `json:"lastStable,omitempty"`
+	// unsettled names why the target is not settled: the rollout state that was seen since the last completeness.
+	// +optional
+	Unsettled RolloutState `json:"unsettled,omitempty"`
+	// stuckHash is the pod-template-hash of a rollout that was stuck.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	StuckHash string `json:"stuckHash,omitempty"`
+	// stuckReadyReplicas is the number of ready pods it had then.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	StuckReadyReplicas *int32 `json:"stuckReadyReplicas,omitempty"`
+	// soakedHash is the newest revision that completed its rollout and stayed for the soak time: the pool runs it.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	SoakedHash string `json:"soakedHash,omitempty"`
+	// restoredHash is the revision in whose rollout a lowered number of replicas was restored: that happens once.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	RestoredHash string `json:"restoredHash,omitempty"`
+	// releasedHash is the revision whose hold was ended, by a person or by the timeout.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	ReleasedHash string `json:"releasedHash,omitempty"`
+}
+
+// Diagnosis is what is going on, and what to do about it.
+type Diagnosis struct {
+	// cause of what is seen.
+	// +optional
+	Cause Cause `json:"cause,omitempty"`
+	// advice in a word, such as Wait or RollBack:6. Empty when there is nothing to do.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Advice string `json:"advice,omitempty"`
+	// message has the evidence, and the command or place to go to.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	Message string `json:"message,omitempty"`
+	// since is when the cause was first seen.
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+}
+
+// Cause is what a QueueScaler takes to be going on.
+//
+// +kubebuilder:validation:Enum=Healthy;DemandSurge;RolloutStuck;CapacityMissing;ConsumersStalled;DataUnavailable
+type Cause string
+
+const (
+	// CauseHealthy means that nothing is wrong.
+	CauseHealthy Cause = "Healthy"
+	// CauseDemandSurge means that more messages arrive than the present replicas complete.
+	CauseDemandSurge Cause = "DemandSurge"
+	// CauseRolloutStuck means that the pods of the new revision do not become available.
+	CauseRolloutStuck Cause = "RolloutStuck"
+	// CauseCapacityMissing means that pods are missing: unschedulable, quota, image.
+	CauseCapacityMissing Cause = "CapacityMissing"
+	// CauseConsumersStalled means that messages wait and nothing is completed.
+	CauseConsumersStalled Cause = "ConsumersStalled"
+	// CauseDataUnavailable means that no queue can be read.
+	CauseDataUnavailable Cause = "DataUnavailable"
+)
+
+// Words of status.diagnosis.advice.
+const (
+	// AdviceWait: the backlog is being worked off.
+	AdviceWait = "Wait"
+	// AdviceScalingUp: replicas are being added.
+	AdviceScalingUp = "ScalingUp"
+	// AdviceRaiseMaxReplicas: maxReplicas binds; the message has the number it would take.
+	AdviceRaiseMaxReplicas = "RaiseMaxReplicas"
+	// AdviceRollBack is followed by a colon and the revision.
+	AdviceRollBack = "RollBack"
+	// AdviceCheckConsumers: messages wait and nothing is completed.
+	AdviceCheckConsumers = "CheckConsumers"
+	// AdviceCheckQueue: the queue cannot be read, or redelivers much.
+	AdviceCheckQueue = "CheckQueue"
+	// AdviceCheckCluster: pods cannot be scheduled, or a quota, an image or a node is missing.
+	AdviceCheckCluster = "CheckCluster"
+)
+
+// Decision is the last decision, with its reason and numbers.
+type Decision struct {
+	// replicas that were decided for the target.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Replicas *int32 `json:"replicas,omitempty"`
+	// reason in a word.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+	// message has the numbers.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=2048
+	Message string `json:"message,omitempty"`
+	// time of the decision.
+	// +optional
+	Time *metav1.Time `json:"time,omitempty"`
+}
