@@ -1,0 +1,188 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	childVariable = "LOCALCLUSTER_CHILD"
+	stopTimeout   = 15 * time.Second // between SIGTERM and SIGKILL
+
+	// A component that dies this often within this time is given up, and the cluster with it.
+	maxDeaths   = 4
+	deathWindow = time.Minute
+)
+
+// EndWithParent makes a child process end when its supervisor does, even if that was killed: the supervisor holds the other
+// end of the child's standard input, and the kernel closes it. In any other process it does nothing.
+func EndWithParent() {
+	if os.Getenv(childVariable) == "" {
+		return
+	}
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(3)
+	}()
+}
+
+// child keeps one component running.
+type child struct {
+	component
+	log string
+	say func(format string, args ...any)
+
+	mu       sync.Mutex
+	process  *os.Process // nil while it is not running
+	ended    chan struct{}
+	stopping bool
+	expected bool // the next end was asked for
+	deaths   []time.Time
+}
+
+func (c *child) start() (*exec.Cmd, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stopping {
+		return nil, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.OpenFile(c.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd := exec.Command(self, append([]string{c.name}, c.args...)...)
+	cmd.Env = append(os.Environ(), childVariable+"=1")
+	cmd.Stdout, cmd.Stderr = log, log
+	// A group of its own: Ctrl-C in a terminal must reach the supervisor only, which stops the children in order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if _, err := cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start %s: %w", c.name, err)
+	}
+	c.process, c.ended = cmd.Process, make(chan struct{})
+	return cmd, nil
+}
+
+// run keeps the component running until stop is called or it cannot be kept running; in the latter case it returns why.
+func (c *child) run() error {
+	for {
+		cmd, err := c.start()
+		if cmd == nil {
+			return err
+		}
+		waitErr := cmd.Wait()
+		now := time.Now()
+
+		c.mu.Lock()
+		close(c.ended)
+		c.process = nil
+		stopping, expected := c.stopping, c.expected
+		c.expected = false
+		if !stopping && !expected {
+			c.deaths = append(recent(c.deaths, now), now)
+		}
+		deaths := len(c.deaths)
+		c.mu.Unlock()
+
+		switch {
+		case stopping:
+			return nil
+		case expected:
+		case deaths >= maxDeaths:
+			return fmt.Errorf("%s ended %d times within %s (%s). The end of %s:\n%s",
+				c.name, deaths, deathWindow, outcome(waitErr), c.log, tail(c.log, 8))
+		default:
+			c.say("%s ended by itself (%s); starting it again. Its log: %s", c.name, outcome(waitErr), c.log)
+			time.Sleep(500 * time.Millisecond)
+		}
+	}
+}
+
+func recent(times []time.Time, now time.Time) []time.Time {
+	for len(times) > 0 && now.Sub(times[0]) > deathWindow {
+		times = times[1:]
+	}
+	return times
+}
+
+func outcome(err error) string {
+	if err == nil {
+		return "exit status 0"
+	}
+	return err.Error()
+}
+
+// tail returns the last lines of a log, shortened, for a message.
+func tail(path string, lines int) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	all := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
+	all = all[max(0, len(all)-lines):]
+	for i, line := range all {
+		if len(line) > 300 {
+			line = line[:300] + "..."
+		}
+		all[i] = "  " + line
+	}
+	return strings.Join(all, "\n")
+}
+
+// stop ends the component for good and waits until it is gone.
+func (c *child) stop() {
+	c.mu.Lock()
+	c.stopping = true
+	c.mu.Unlock()
+	c.end()
+}
+
+// restart ends the component; run starts it again.
+func (c *child) restart(ctx context.Context, ask func(context.Context, string) error) error {
+	c.mu.Lock()
+	c.expected = c.process != nil
+	c.mu.Unlock()
+	c.end()
+	return poll(ctx, 50*time.Millisecond, func() error {
+		c.mu.Lock()
+		running := c.process != nil
+		c.mu.Unlock()
+		if !running {
+			return fmt.Errorf("%s is not running yet", c.name)
+		}
+		return ask(ctx, c.health)
+	})
+}
+
+func (c *child) end() {
+	c.mu.Lock()
+	process, ended := c.process, c.ended
+	c.mu.Unlock()
+	if process == nil {
+		return
+	}
+	process.Signal(syscall.SIGTERM)
+	select {
+	case <-ended:
+	case <-time.After(stopTimeout):
+		process.Kill()
+		<-ended
+	}
+}
