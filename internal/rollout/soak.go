@@ -13,7 +13,8 @@ import (
 
 // Soak is what is remembered of completed rollouts: which revision completed last and when, and which one soaked.
 type Soak struct {
-	// Hash is the pod-template-hash of the revision that completed its rollout last, Since when it did.
+	// Hash is the pod-template-hash of the revision that completed its rollout last, Since when it did. During a rollout
+	// Hash is empty, and Since is when that was seen.
 	Hash  string
 	Since time.Time
 	// SoakedHash is the newest revision that stayed for the soak time after its rollout. The pool runs it.
@@ -25,12 +26,12 @@ type Soak struct {
 func (s Soak) Next(now time.Time, a Assessment, d *appsv1.Deployment, soak time.Duration) Soak {
 	if a.Missing || a.InProgress() || a.SettledHash == "" || a.New.Hash != a.SettledHash {
 		if a.InProgress() && a.New.Hash != s.Hash {
-			s.Hash, s.Since = "", time.Time{}
+			s.Hash, s.Since = "", now
 		}
 		return s
 	}
 	if s.Hash != a.SettledHash {
-		first := s.Hash == "" && s.SoakedHash == ""
+		first := s == Soak{}
 		s.Hash, s.Since = a.SettledHash, now
 		if completed := completedAt(d, a.New.Name); first && !completed.IsZero() && completed.Before(now) {
 			s.Since = completed

@@ -1,0 +1,54 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+)
+
+// event is something to tell the people who watch a QueueScaler. Events are sent after the status was written.
+type event struct {
+	kind, reason, action, message string
+}
+
+func rescaled(from, to int32, why string) event {
+	return event{corev1.EventTypeNormal, capacityv1alpha1.ReasonSucceededRescale, "Scale",
+		fmt.Sprintf("Deployment %d → %d: %s", from, to, why)}
+}
+
+func rescaleFailed(from, to int32, err error) event {
+	return event{corev1.EventTypeWarning, capacityv1alpha1.ReasonScaleFailed, "Scale",
+		fmt.Sprintf("Deployment could not be scaled %d → %d: %v", from, to, err)}
+}
+
+func slotsLent(message string) event {
+	return event{corev1.EventTypeNormal, capacityv1alpha1.ReasonSlotsLent, "Lend", message}
+}
+
+func slotsReturned(message string) event {
+	return event{corev1.EventTypeNormal, capacityv1alpha1.ReasonSlotsReturned, "Return", message}
+}
+
+func replicasAdopted(from, to int32, manager string) event {
+	return event{corev1.EventTypeNormal, capacityv1alpha1.ReasonReplicasAdopted, "Adopt",
+		fmt.Sprintf("%s set the replicas %d → %d; deciding anew from there", manager, from, to)}
+}
+
+func replicasRestored(from, to int32, manager string) event {
+	return event{corev1.EventTypeWarning, capacityv1alpha1.ReasonReplicasRestored, "Restore",
+		fmt.Sprintf("%s lowered the replicas to %d together with a new template; restored to %d. Take spec.replicas out of the manifest", manager, from, to)}
+}
+
+func holdReleased(message string) event {
+	return event{corev1.EventTypeWarning, capacityv1alpha1.ReasonHoldReleased, "Release", message}
+}
+
+// turned is a condition that changed its status.
+func turned(kind, reason, message string) event {
+	return event{kind, reason, "Report", message}
+}
