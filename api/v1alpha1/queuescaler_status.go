@@ -3,22 +3,22 @@
 
 package v1alpha1
 
-import (
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-)
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // QueueScalerStatus is what a QueueScaler observed, decided and did last. What is not known is absent.
+//
+// +kubebuilder:validation:MinProperties=1
 type QueueScalerStatus struct {
 	// conditions are Ready, AbleToScale, ScalingActive, ScalingLimited, RolloutInProgress, StandbyReady, ObjectiveMet and RollbackAdvised.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// observedGeneration is the generation of the spec that this status is about.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// summary is the first true of Conflict, NoData, Stuck, Held, Limited, Lending, Scaling, Suspended, Healthy.
 	// +optional
@@ -78,6 +78,8 @@ const (
 )
 
 // BacklogStatus is what the queues told last, all of them together. Numbers are rounded.
+//
+// +kubebuilder:validation:MinProperties=0
 type BacklogStatus struct {
 	// messages waiting, not yet taken by a consumer.
 	// +optional
@@ -134,6 +136,8 @@ const (
 )
 
 // StandbyStatus is the pool of slots.
+//
+// +kubebuilder:validation:MinProperties=0
 type StandbyStatus struct {
 	// warm slots are ready and idle.
 	// +optional
@@ -149,7 +153,7 @@ type StandbyStatus struct {
 	Starting *int32 `json:"starting,omitempty"`
 	// revision that the pool runs: the number that `kubectl rollout history` shows.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	Revision int64 `json:"revision,omitempty"`
 	// templateHash of the revision that the pool runs.
 	// +optional
@@ -159,6 +163,7 @@ type StandbyStatus struct {
 	// pending are the names of slots that are about to be created. Stored first, so that a restart creates the same ones.
 	// +optional
 	// +listType=set
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
@@ -193,13 +198,15 @@ const (
 )
 
 // RolloutStatus is what is known of the target's rollout.
+//
+// +kubebuilder:validation:MinProperties=0
 type RolloutStatus struct {
 	// state of the target.
 	// +optional
 	State RolloutState `json:"state,omitempty"`
 	// revision of the target's present template: the number that `kubectl rollout history` shows.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	Revision int64 `json:"revision,omitempty"`
 	// since is when the state began.
 	// +optional
@@ -214,12 +221,14 @@ type RolloutStatus struct {
 }
 
 // RolloutMemory is what has to be remembered of the target to tell a rollout from scaling. Losing it costs holds, never safety.
+//
+// +kubebuilder:validation:MinProperties=0
 type RolloutMemory struct {
 	// uid of the Deployment that this is about.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
-	UID types.UID `json:"uid,omitempty"`
+	UID string `json:"uid,omitempty"`
 	// settledHash is the pod-template-hash that last was complete.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -270,6 +279,8 @@ type RolloutMemory struct {
 }
 
 // Diagnosis is what is going on, and what to do about it.
+//
+// +kubebuilder:validation:MinProperties=0
 type Diagnosis struct {
 	// cause of what is seen.
 	// +optional
@@ -328,6 +339,8 @@ const (
 )
 
 // Decision is the last decision, with its reason and numbers.
+//
+// +kubebuilder:validation:MinProperties=0
 type Decision struct {
 	// replicas that were decided for the target.
 	// +optional

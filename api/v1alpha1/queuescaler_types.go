@@ -94,7 +94,7 @@ type QueueScalerSpec struct {
 
 	// standby asks for a pool of warm pods outside the traffic, which are lent when a backlog appears. Absent means no pool.
 	// +optional
-	Standby *Standby `json:"standby,omitempty"`
+	Standby Standby `json:"standby,omitzero"`
 
 	// rollout says what may happen while a rollout of the target is in progress.
 	// +optional
@@ -108,7 +108,7 @@ type QueueScalerSpec struct {
 
 	// fallback is a floor under the number of replicas while no queue can be read.
 	// +optional
-	Fallback *Fallback `json:"fallback,omitempty"`
+	Fallback Fallback `json:"fallback,omitzero"`
 
 	// mode is Active (decide and act), DryRun (decide and report, write nothing but status) or Suspended (leave everything as it is).
 	// +optional
@@ -170,29 +170,29 @@ type Queue struct {
 	// +default=1
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
-	Weight *int32 `json:"weight,omitempty"`
+	Weight int32 `json:"weight,omitempty"`
 
 	// drainSeconds is the drain objective of this queue alone. Absent means objective.drain.seconds.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
-	DrainSeconds *int32 `json:"drainSeconds,omitempty"`
+	DrainSeconds int32 `json:"drainSeconds,omitempty"`
 
 	// pollSeconds is the time between two readings. Absent means the operator's default, 1 s.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=300
-	PollSeconds *int32 `json:"pollSeconds,omitempty"`
+	PollSeconds int32 `json:"pollSeconds,omitempty"`
 
 	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
 	//   natsJetStream: {url: "nats://nats.chat:4222", stream: STATUS, consumer: workers, auth: {secretRef: {name: nats-reader}}}
 	// +optional
-	NATSJetStream *NATSJetStreamSource `json:"natsJetStream,omitempty"`
+	NATSJetStream NATSJetStreamSource `json:"natsJetStream,omitzero"`
 
 	// redis reads lists, sorted sets, or a stream with its consumer group. Example:
 	//   redis: {url: "redis://redis.chat:6379/0", list: {keys: [jobs]}}
 	// +optional
-	Redis *RedisSource `json:"redis,omitempty"`
+	Redis RedisSource `json:"redis,omitzero"`
 }
 
 // NATSJetStreamSource is a durable consumer of a JetStream stream.
@@ -219,7 +219,7 @@ type NATSJetStreamSource struct {
 	Consumer string `json:"consumer,omitempty"`
 	// auth names the Secret with the credentials: username and password, or token.
 	// +optional
-	Auth *Auth `json:"auth,omitempty"`
+	Auth Auth `json:"auth,omitzero"`
 	// tls makes the connection a TLS one and says whom to trust.
 	// +optional
 	TLS *TLS `json:"tls,omitempty"`
@@ -238,16 +238,16 @@ type RedisSource struct {
 	URL string `json:"url,omitempty"`
 	// list reads the length of one or more lists (Celery, Sidekiq, BullMQ, RPUSH/BLPOP).
 	// +optional
-	List *RedisKeys `json:"list,omitempty"`
+	List RedisKeys `json:"list,omitzero"`
 	// sortedSet reads the size of one or more sorted sets.
 	// +optional
-	SortedSet *RedisKeys `json:"sortedSet,omitempty"`
+	SortedSet RedisKeys `json:"sortedSet,omitzero"`
 	// stream reads a stream through its consumer group.
 	// +optional
-	Stream *RedisStream `json:"stream,omitempty"`
+	Stream RedisStream `json:"stream,omitzero"`
 	// auth names the Secret with the credentials: password, and username where Redis has ACLs.
 	// +optional
-	Auth *Auth `json:"auth,omitempty"`
+	Auth Auth `json:"auth,omitzero"`
 	// tls makes the connection a TLS one and says whom to trust.
 	// +optional
 	TLS *TLS `json:"tls,omitempty"`
@@ -305,11 +305,13 @@ type Auth struct {
 }
 
 // TLS says how the server is verified.
+//
+// +kubebuilder:validation:MinProperties=0
 type TLS struct {
 	// secretRef names a Secret in the namespace of the QueueScaler. Its key ca.crt is the CA to trust; tls.crt and tls.key, if present, are the client's certificate and key.
 	// Absent means the system's CAs and no client certificate.
 	// +optional
-	SecretRef *SecretReference `json:"secretRef,omitempty"`
+	SecretRef SecretReference `json:"secretRef,omitzero"`
 	// serverName is the name that the server's certificate must be valid for. Absent means the url's host.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -329,14 +331,15 @@ type SecretReference struct {
 
 // Objective is what the number of replicas has to achieve.
 //
+// +kubebuilder:validation:MinProperties=1
 // +kubebuilder:validation:XValidation:rule="[has(self.drain), has(self.backlog)].filter(s, s).size() == 1",message="exactly one of objective.drain and objective.backlog must be set"
 type Objective struct {
 	// drain asks for enough replicas to work off any backlog within a time.
 	// +optional
-	Drain *DrainObjective `json:"drain,omitempty"`
+	Drain DrainObjective `json:"drain,omitzero"`
 	// backlog is the plain form: ceil(backlog / perReplica) replicas.
 	// +optional
-	Backlog *BacklogObjective `json:"backlog,omitempty"`
+	Backlog BacklogObjective `json:"backlog,omitzero"`
 }
 
 // DrainObjective is a time within which any backlog can be worked off.
@@ -358,13 +361,13 @@ type DrainObjective struct {
 	// +default=80
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=100
-	TargetUtilizationPercent *int32 `json:"targetUtilizationPercent,omitempty"`
+	TargetUtilizationPercent int32 `json:"targetUtilizationPercent,omitempty"`
 	// concurrency is the number of messages that one replica works on at once. A backlog of B messages never needs more than B/concurrency replicas.
 	// +optional
 	// +default=1
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
-	Concurrency *int32 `json:"concurrency,omitempty"`
+	Concurrency int32 `json:"concurrency,omitempty"`
 }
 
 // BacklogObjective is a number of messages for each replica.
@@ -420,6 +423,8 @@ const (
 )
 
 // Rollout says what may happen while a rollout of the target is in progress.
+//
+// +kubebuilder:validation:MinProperties=0
 type Rollout struct {
 	// policy is Hold (leave the target's replicas alone), ScaleUpOnly, or Ignore.
 	// +optional
@@ -434,12 +439,12 @@ type Rollout struct {
 	// +default=600
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
-	HoldTimeoutSeconds *int32 `json:"holdTimeoutSeconds,omitempty"`
+	HoldTimeoutSeconds int32 `json:"holdTimeoutSeconds,omitempty"`
 	// releaseAfterMissedSeconds ends a hold for scale-up when the objective has been missed for that long, no warm slot is left and the rollout makes progress. Absent means never. For targets without a pool.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
-	ReleaseAfterMissedSeconds *int32 `json:"releaseAfterMissedSeconds,omitempty"`
+	ReleaseAfterMissedSeconds int32 `json:"releaseAfterMissedSeconds,omitempty"`
 	// soakSeconds is how long a revision stays after its rollout before the pool may run it.
 	// +optional
 	// +default=600
@@ -493,7 +498,7 @@ type Behavior struct {
 
 // ScalingRules limits changes in one direction.
 //
-// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MinProperties=0
 type ScalingRules struct {
 	// stabilizationWindowSeconds is the window over which the safest recommendation counts: the highest for scale-down, the lowest for scale-up.
 	// +optional
@@ -565,7 +570,7 @@ type Fallback struct {
 	// +default=120
 	// +kubebuilder:validation:Minimum=15
 	// +kubebuilder:validation:Maximum=86400
-	AfterSeconds *int32 `json:"afterSeconds,omitempty"`
+	AfterSeconds int32 `json:"afterSeconds,omitempty"`
 	// minReplicas is the floor.
 	// +required
 	// +kubebuilder:validation:Minimum=1
