@@ -23,7 +23,7 @@ type QueueScalerStatus struct {
 	// summary is the first true of Conflict, NoData, Stuck, Held, Limited, Lending, Scaling, Suspended, Healthy.
 	// +optional
 	Summary Summary `json:"summary,omitempty"`
-	// desiredReplicas is the number of replicas that was decided: after the holds, minReplicas and maxReplicas.
+	// desiredReplicas is the number of replicas that was decided, after stabilization, minReplicas and maxReplicas, and holds apart.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	DesiredReplicas *int32 `json:"desiredReplicas,omitempty"`
@@ -243,12 +243,9 @@ type RolloutMemory struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	SettledReplicas *int32 `json:"settledReplicas,omitempty"`
-	// settledSince is when that template completed its rollout: soak counts from here.
+	// heldSince is when the present unbroken run of rollout states began: the hold timeout counts from here.
 	// +optional
-	SettledSince *metav1.Time `json:"settledSince,omitempty"`
-	// lastStable is when the target was last seen complete: the hold timeout counts from here.
-	// +optional
-	LastStable *metav1.Time `json:"lastStable,omitempty"`
+	HeldSince *metav1.Time `json:"heldSince,omitempty"`
 	// unsettled names why the target is not settled: the rollout state that was seen since the last completeness.
 	// +optional
 	Unsettled RolloutState `json:"unsettled,omitempty"`
@@ -261,6 +258,17 @@ type RolloutMemory struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	StuckReadyReplicas *int32 `json:"stuckReadyReplicas,omitempty"`
+	// stuckAt is when the Deployment controller said so.
+	// +optional
+	StuckAt *metav1.Time `json:"stuckAt,omitempty"`
+	// completedHash is the revision that completed its rollout last. Empty during a rollout.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	CompletedHash string `json:"completedHash,omitempty"`
+	// completedAt is when it did: the soak time counts from here.
+	// +optional
+	CompletedAt *metav1.Time `json:"completedAt,omitempty"`
 	// soakedHash is the newest revision that completed its rollout and stayed for the soak time: the pool runs it.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -342,7 +350,7 @@ const (
 //
 // +kubebuilder:validation:MinProperties=0
 type Decision struct {
-	// replicas that were decided for the target.
+	// replicas of the target after this decision, holds included.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	Replicas *int32 `json:"replicas,omitempty"`
