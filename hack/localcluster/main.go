@@ -66,12 +66,18 @@ func upCommand(dataDir *string) *cobra.Command {
 		Short: "Start the cluster, or the one that is stopped in the data directory, and run until Ctrl-C",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := cluster.OpenDir(*dataDir)
+			dir, err := cluster.At(*dataDir)
 			if err != nil {
+				return err
+			}
+			if err := dir.Create(); err != nil {
 				return err
 			}
 			if running, pid := dir.Running(); running {
 				fmt.Printf("Already running (process %d); the flags of this call are ignored.\n", pid)
+				if err := dir.AwaitReady(); err != nil {
+					return err
+				}
 				printUse(dir)
 				return nil
 			}
@@ -102,7 +108,7 @@ func up(dir cluster.Dir, opts cluster.Options, untilStdinCloses bool) error {
 	fmt.Printf("Kubernetes 1.37.2 with simulated nodes, in %s\n", dir)
 	opts.Ready = func() {
 		printUse(dir)
-		fmt.Println("Ctrl-C stops it; its data stays, and the next 'up' goes on with it.")
+		fmt.Println("Ctrl-C or 'localcluster down' stops it. The data stays for the next 'up'.")
 	}
 	err := cluster.Up(ctx, dir, opts)
 	if err == nil {
@@ -163,7 +169,7 @@ func downCommand(dataDir *string) *cobra.Command {
 		Short: "Stop the cluster; its data stays",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := cluster.OpenDir(*dataDir)
+			dir, err := cluster.At(*dataDir)
 			if err != nil {
 				return err
 			}
@@ -194,7 +200,7 @@ func restartCommand(dataDir *string) *cobra.Command {
 		Short: "Restart one component of the running cluster and wait until everything is healthy",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			dir, err := cluster.OpenDir(*dataDir)
+			dir, err := cluster.At(*dataDir)
 			if err != nil {
 				return err
 			}
@@ -215,7 +221,7 @@ func nodeCommand(dataDir *string) *cobra.Command {
 		node.AddCommand(&cobra.Command{
 			Use: verb.use, Short: verb.short, Args: cobra.ExactArgs(1),
 			RunE: func(_ *cobra.Command, args []string) error {
-				dir, err := cluster.OpenDir(*dataDir)
+				dir, err := cluster.At(*dataDir)
 				if err != nil {
 					return err
 				}

@@ -55,7 +55,7 @@ func kubeletCommand() *cobra.Command {
 
 // runKubectl talks to the local cluster whatever KUBECONFIG says: a command meant for it must not reach another.
 func runKubectl() int {
-	dir, err := cluster.OpenDir(dataDirDefault())
+	dir, err := cluster.At(dataDirDefault())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "Error:", err)
 		return 1

@@ -17,7 +17,6 @@ import (
 
 const (
 	childVariable = "LOCALCLUSTER_CHILD"
-	stopTimeout   = 15 * time.Second // between SIGTERM and SIGKILL
 
 	// A component that dies this often within this time is given up, and the cluster with it.
 	maxDeaths   = 4
@@ -66,7 +65,8 @@ func (c *child) start() (*exec.Cmd, error) {
 	}
 	defer log.Close()
 	cmd := exec.Command(self, append([]string{c.name}, c.args...)...)
-	cmd.Env = append(os.Environ(), childVariable+"=1")
+	// Nothing else of the environment: etcd takes flags from it, Go programs proxies.
+	cmd.Env = []string{childVariable + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir()}
 	cmd.Stdout, cmd.Stderr = log, log
 	// A group of its own: Ctrl-C in a terminal must reach the supervisor only, which stops the children in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -181,7 +181,7 @@ func (c *child) end() {
 	process.Signal(syscall.SIGTERM)
 	select {
 	case <-ended:
-	case <-time.After(stopTimeout):
+	case <-time.After(c.stopTimeout):
 		process.Kill()
 		<-ended
 	}

@@ -3,13 +3,18 @@
 
 package cluster
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // component is one child process: this binary under another name.
 type component struct {
 	name   string
 	args   []string
 	health string // URL that answers 200 when the component is ready; "" when there is none to ask
+
+	stopTimeout time.Duration // between SIGTERM and SIGKILL
 }
 
 // Names of the components, as in `localcluster <name>` and in the names of their logs.
@@ -28,17 +33,21 @@ func Components() []string { return []string{Etcd, APIServer, ControllerManager,
 // be quicker to test with, and would lose nodes on a machine that is merely busy.
 const gracePeriodSeconds = 10
 
+const stopTimeout = 10 * time.Second
+
 func (d Dir) components(p ports, opts Options) []component {
 	return []component{
-		{Etcd, d.etcdArgs(p), "http://" + localAddress(p.EtcdClient) + "/health"},
-		{APIServer, d.apiServerArgs(p), "https://" + localAddress(p.APIServer) + "/readyz"},
-		{ControllerManager, d.controllerManagerArgs(p), "https://" + localAddress(p.ControllerManager) + "/healthz"},
-		{Scheduler, d.schedulerArgs(p), "https://" + localAddress(p.Scheduler) + "/healthz"},
+		// Asked to stop, these two stop listening and then wait for watches to end, in vain. A restart has to be quicker than
+		// gracePeriodSeconds, or it costs all nodes.
+		{Etcd, d.etcdArgs(p), "http://" + localAddress(p.EtcdClient) + "/health", 2 * time.Second},
+		{APIServer, d.apiServerArgs(p), "https://" + localAddress(p.APIServer) + "/readyz", time.Second},
+		{ControllerManager, d.controllerManagerArgs(p), "https://" + localAddress(p.ControllerManager) + "/healthz", stopTimeout},
+		{Scheduler, d.schedulerArgs(p), "https://" + localAddress(p.Scheduler) + "/readyz", stopTimeout},
 		{Kubelet, []string{
 			"--kubeconfig=" + d.path("pki", "localcluster-kubelet.kubeconfig"),
 			fmt.Sprintf("--pod-ready-seconds=%g", opts.PodReadySeconds),
 			fmt.Sprintf("--lease-seconds=%d", gracePeriodSeconds*4/5),
-		}, ""},
+		}, "", stopTimeout},
 	}
 }
 

@@ -42,23 +42,24 @@ func (d Dir) ReadyFile() string { return d.path("ready") }
 
 func (d Dir) stateFile() string { return d.path("state.json") }
 
-// OpenDir makes the directory if it is missing and returns it with an absolute path.
-func OpenDir(path string) (Dir, error) {
+// At is the data directory at a path, which need not exist.
+func At(path string) (Dir, error) {
 	abs, err := filepath.Abs(path)
-	if err != nil {
-		return "", err
-	}
-	dir := Dir(abs)
+	return Dir(abs), err
+}
+
+// Create makes what is missing of the directory.
+func (d Dir) Create() error {
 	for _, sub := range []string{"", "logs", "pki"} {
-		if err := os.MkdirAll(dir.path(sub), 0o700); err != nil {
-			return "", fmt.Errorf("--data-dir %s cannot be used: %w", path, err)
+		if err := os.MkdirAll(d.path(sub), 0o700); err != nil {
+			return fmt.Errorf("--data-dir %s cannot be used: %w", d, err)
 		}
 	}
 	// The directory often lies in a checkout, and holds keys.
-	if err := os.WriteFile(dir.path(".gitignore"), []byte("*\n"), 0o600); err != nil {
-		return "", fmt.Errorf("--data-dir %s cannot be used: %w", path, err)
+	if err := os.WriteFile(d.path(".gitignore"), []byte("*\n"), 0o600); err != nil {
+		return fmt.Errorf("--data-dir %s cannot be used: %w", d, err)
 	}
-	return dir, nil
+	return nil
 }
 
 // Purge removes the directory of a stopped cluster. It refuses a directory that holds no cluster.
@@ -140,6 +141,19 @@ type ports struct {
 	EtcdPeer          int `json:"etcdPeer"`
 	ControllerManager int `json:"controllerManager"`
 	Scheduler         int `json:"scheduler"`
+}
+
+// AwaitReady waits until the cluster that runs in the directory is ready. It fails if the cluster ends first.
+func (d Dir) AwaitReady() error {
+	for {
+		if _, err := os.Stat(d.ReadyFile()); err == nil {
+			return nil
+		}
+		if running, _ := d.Running(); !running {
+			return errors.New("the cluster ended before it was ready")
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 }
 
 func (d Dir) loadState() (state, error) {
