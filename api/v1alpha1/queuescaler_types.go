@@ -22,12 +22,12 @@ import (
 // +kubebuilder:printcolumn:name="Lent",type=integer,JSONPath=`.status.standby.lent`
 // +kubebuilder:printcolumn:name="Warm",type=integer,JSONPath=`.status.standby.warm`
 // +kubebuilder:printcolumn:name="Advice",type=string,JSONPath=`.status.diagnosis.advice`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Target",type=string,JSONPath=`.spec.scaleTargetRef.name`,priority=1
 // +kubebuilder:printcolumn:name="Min",type=integer,JSONPath=`.spec.minReplicas`,priority=1
 // +kubebuilder:printcolumn:name="Max",type=integer,JSONPath=`.spec.maxReplicas`,priority=1
 // +kubebuilder:printcolumn:name="Rollout",type=string,JSONPath=`.status.rollout.state`,priority=1
 // +kubebuilder:printcolumn:name="Why",type=string,JSONPath=`.status.decision.message`,priority=1
-// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="metadata.name must have at most 63 characters, because it becomes a label value; choose a shorter name"
 type QueueScaler struct {
 	metav1.TypeMeta `json:",inline"`
@@ -67,7 +67,7 @@ type QueueScalerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="scaleTargetRef cannot be changed; delete this QueueScaler and create another for the new target"
 	ScaleTargetRef ScaleTargetReference `json:"scaleTargetRef,omitzero"`
 
-	// minReplicas is the least number of replicas. 0 lets the target be scaled to zero after nothing waited or was in flight for a whole scale-down window.
+	// minReplicas is the least number of replicas. 0 lets the target be scaled to zero after nothing waited or was in flight for a whole scale-down window. Default 1.
 	// +optional
 	// +default=1
 	// +kubebuilder:validation:Minimum=0
@@ -88,11 +88,14 @@ type QueueScalerSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	Queues []Queue `json:"queues,omitempty"`
 
-	// objective is what the number of replicas has to achieve: exactly one of drain and backlog.
+	// objective is what the number of replicas has to achieve: exactly one of drain and backlog. Example:
+	//   objective:
+	//     drain: {seconds: 60}
 	// +required
 	Objective Objective `json:"objective,omitzero"`
 
-	// standby asks for a pool of warm pods outside the traffic, which are lent when a backlog appears. Absent means no pool.
+	// standby asks for a pool of warm pods outside the traffic, which are lent when a backlog appears. Absent means no pool. Example:
+	//   standby: {replicas: 3, gate: Service}
 	// +optional
 	Standby Standby `json:"standby,omitzero"`
 
@@ -102,15 +105,20 @@ type QueueScalerSpec struct {
 	Rollout *Rollout `json:"rollout,omitempty"`
 
 	// behavior limits how fast the number of replicas changes, with the field names and meaning of a HorizontalPodAutoscaler's behavior.
-	// Without it a scale-up takes one step, and a scale-down waits for a window of 300 s.
+	// Without it a scale-up takes one step, and a scale-down waits for a window of 300 s. Example:
+	//   behavior:
+	//     scaleDown:
+	//       stabilizationWindowSeconds: 600
+	//       policies: [{type: Percent, value: 10, periodSeconds: 60}]
 	// +optional
 	Behavior *Behavior `json:"behavior,omitempty"`
 
-	// fallback is a floor under the number of replicas while no queue can be read.
+	// fallback is a floor under the number of replicas while no queue can be read. Example:
+	//   fallback: {afterSeconds: 120, minReplicas: 12}
 	// +optional
 	Fallback Fallback `json:"fallback,omitzero"`
 
-	// mode is Active (decide and act), DryRun (decide and report, write nothing but status) or Suspended (leave everything as it is).
+	// mode is Active (decide and act), DryRun (decide and report, write nothing but status) or Suspended (leave everything as it is). Default Active.
 	// +optional
 	// +default="Active"
 	Mode Mode `json:"mode,omitempty"`
@@ -122,12 +130,12 @@ type QueueScalerSpec struct {
 
 // ScaleTargetReference names the Deployment that is scaled.
 type ScaleTargetReference struct {
-	// apiVersion of the target: apps/v1.
+	// apiVersion of the target: apps/v1, which is the default.
 	// +optional
 	// +default="apps/v1"
 	// +kubebuilder:validation:Enum=apps/v1
 	APIVersion string `json:"apiVersion,omitempty"`
-	// kind of the target: Deployment.
+	// kind of the target: Deployment, which is the default.
 	// +optional
 	// +default="Deployment"
 	// +kubebuilder:validation:Enum=Deployment
@@ -165,7 +173,7 @@ type Queue struct {
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="queues[].name must consist of lowercase letters, digits and '-', at most 63; it names the queue here and need not be the server's name for it"
 	Name string `json:"name,omitempty"`
 
-	// weight is the work per message relative to the other queues.
+	// weight is the work per message relative to the other queues. Default 1.
 	// +optional
 	// +default=1
 	// +kubebuilder:validation:Minimum=1
@@ -185,12 +193,18 @@ type Queue struct {
 	PollSeconds int32 `json:"pollSeconds,omitempty"`
 
 	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
-	//   natsJetStream: {url: "nats://nats.chat:4222", stream: STATUS, consumer: workers, auth: {secretRef: {name: nats-reader}}}
+	//   natsJetStream:
+	//     url: nats://nats.chat:4222
+	//     stream: STATUS
+	//     consumer: workers
+	//     auth: {secretRef: {name: nats-reader}}
 	// +optional
 	NATSJetStream NATSJetStreamSource `json:"natsJetStream,omitzero"`
 
 	// redis reads lists, sorted sets, or a stream with its consumer group. Example:
-	//   redis: {url: "redis://redis.chat:6379/0", list: {keys: [jobs]}}
+	//   redis:
+	//     url: redis://redis.chat:6379/0
+	//     list: {keys: [jobs]}
 	// +optional
 	Redis RedisSource `json:"redis,omitzero"`
 }
@@ -209,13 +223,13 @@ type NATSJetStreamSource struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\r\\n.*>/\\\\\\\\]+$')",message="natsJetStream.stream must be a stream's name: no spaces, '.', '*', '>', '/' or '\\\\'"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\r\\n.*>/\\\\\\\\]+$')",message="natsJetStream.stream must be a stream's name: no spaces, '.', '*', '>', '/' or backslash"
 	Stream string `json:"stream,omitempty"`
 	// consumer is the name of the durable consumer that the target's pods share.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=255
-	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\r\\n.*>/\\\\\\\\]+$')",message="natsJetStream.consumer must be a durable consumer's name: no spaces, '.', '*', '>', '/' or '\\\\'"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\r\\n.*>/\\\\\\\\]+$')",message="natsJetStream.consumer must be a durable consumer's name: no spaces, '.', '*', '>', '/' or backslash"
 	Consumer string `json:"consumer,omitempty"`
 	// auth names the Secret with the credentials: username and password, or token.
 	// +optional
@@ -236,13 +250,18 @@ type RedisSource struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	URL string `json:"url,omitempty"`
-	// list reads the length of one or more lists (Celery, Sidekiq, BullMQ, RPUSH/BLPOP).
+	// list reads the length of one or more lists (Celery, Sidekiq, BullMQ, RPUSH/BLPOP). Example, for a BullMQ queue named mail:
+	//   list:
+	//     keys: ["bull:mail:wait"]
+	//     inFlightKeys: ["bull:mail:active"]
 	// +optional
 	List RedisKeys `json:"list,omitzero"`
-	// sortedSet reads the size of one or more sorted sets.
+	// sortedSet reads the size of one or more sorted sets. Example:
+	//   sortedSet: {keys: [jobs]}
 	// +optional
 	SortedSet RedisKeys `json:"sortedSet,omitzero"`
-	// stream reads a stream through its consumer group.
+	// stream reads a stream through its consumer group. Example:
+	//   stream: {key: orders, group: workers}
 	// +optional
 	Stream RedisStream `json:"stream,omitzero"`
 	// auth names the Secret with the credentials: password, and username where Redis has ACLs.
@@ -356,13 +375,13 @@ type DrainObjective struct {
 	// +kubebuilder:validation:MaxLength=20
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[0-9]+([.][0-9]+)?$') && double(self) > 0.0 && double(self) <= 1000000.0",message="objective.drain.messagesPerSecondPerReplica must be a decimal above 0 and at most 1000000, such as \"8\" or \"0.25\""
 	MessagesPerSecondPerReplica string `json:"messagesPerSecondPerReplica,omitempty"`
-	// targetUtilizationPercent is the part of the service rate that is used in steady state.
+	// targetUtilizationPercent is the part of the service rate that is used in steady state. Default 80.
 	// +optional
 	// +default=80
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=100
 	TargetUtilizationPercent int32 `json:"targetUtilizationPercent,omitempty"`
-	// concurrency is the number of messages that one replica works on at once. A backlog of B messages never needs more than B/concurrency replicas.
+	// concurrency is the number of messages that one replica works on at once. A backlog of B messages never needs more than B/concurrency replicas. Default 1.
 	// +optional
 	// +default=1
 	// +kubebuilder:validation:Minimum=1
@@ -389,7 +408,7 @@ type Standby struct {
 	// gate is what keeps a standby pod from doing work until it is lent: Service for pods that get work through Services, File for consumers that pull and obey the file /etc/queuescaler/role.
 	// +required
 	Gate Gate `json:"gate,omitempty"`
-	// drainSeconds is how long a returned pod of gate File may take to finish its work after it reads "draining", before it is ended. It is ended earlier when it turns unready.
+	// drainSeconds is how long a returned pod of gate File may take to finish its work after it reads "draining", before it is ended. It is ended earlier when it turns unready. Default 0.
 	// +optional
 	// +default=0
 	// +kubebuilder:validation:Minimum=0
@@ -399,6 +418,7 @@ type Standby struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="standby.priorityClassName must be the name of a PriorityClass: lowercase letters, digits, '-' and '.'"
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 	// withholdLabels are the labels of the target's template that an idle slot does not carry. Absent means that they are found out from the Services and PodDisruptionBudgets that select the target's pods.
 	// +optional
@@ -407,6 +427,7 @@ type Standby struct {
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=317
+	// +kubebuilder:validation:items:XValidation:rule="!format.qualifiedName().validate(self).hasValue()",message="standby.withholdLabels must hold keys of labels, such as app or capacity.queuescaler.io/serving"
 	WithholdLabels []string `json:"withholdLabels,omitempty"`
 }
 
@@ -426,15 +447,15 @@ const (
 //
 // +kubebuilder:validation:MinProperties=0
 type Rollout struct {
-	// policy is Hold (leave the target's replicas alone), ScaleUpOnly, or Ignore.
+	// policy is Hold (leave the target's replicas alone), ScaleUpOnly (let scale-up through), or Ignore (scale as if there were no rollout). Default Hold.
 	// +optional
 	// +default="Hold"
 	Policy RolloutPolicy `json:"policy,omitempty"`
-	// lending says whether slots are lent during a rollout.
+	// lending says whether slots are lent during a rollout: Allow or Forbid. Default Allow.
 	// +optional
 	// +default="Allow"
 	Lending LendingPolicy `json:"lending,omitempty"`
-	// holdTimeoutSeconds is how long a hold lasts at most, from the last time the target was stable. Scale-up is then allowed again, with a Warning event. It never releases a stuck rollout.
+	// holdTimeoutSeconds is how long a hold lasts at most, from the last time the target was stable. Scale-up is then allowed again, with a Warning event. It never releases a stuck rollout. Default 600.
 	// +optional
 	// +default=600
 	// +kubebuilder:validation:Minimum=1
@@ -445,7 +466,7 @@ type Rollout struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=86400
 	ReleaseAfterMissedSeconds int32 `json:"releaseAfterMissedSeconds,omitempty"`
-	// soakSeconds is how long a revision stays after its rollout before the pool may run it.
+	// soakSeconds is how long a revision stays after its rollout before the pool may run it. Default 600.
 	// +optional
 	// +default=600
 	// +kubebuilder:validation:Minimum=0
@@ -516,7 +537,7 @@ type ScalingRules struct {
 	Policies []ScalingPolicy `json:"policies,omitempty"`
 	// tolerance is the deviation from the present number that causes no change, as a fraction such as "0.05". Absent means 0.1.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="quantity(self).compareTo(quantity('0')) >= 0 && quantity(self).compareTo(quantity('1')) <= 0",message="behavior tolerance must be between 0 and 1, such as \"0.05\""
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 && self <= 1 : quantity(self).compareTo(quantity('0')) >= 0 && quantity(self).compareTo(quantity('1')) <= 0",message="tolerance must be between 0 and 1, such as \"0.05\""
 	Tolerance *resource.Quantity `json:"tolerance,omitempty"`
 }
 
@@ -565,7 +586,7 @@ const (
 
 // Fallback is a floor under the number of replicas while no queue can be read.
 type Fallback struct {
-	// afterSeconds without a fresh reading of any queue the floor applies.
+	// afterSeconds is how long no queue has had a fresh reading before the floor applies. Default 120.
 	// +optional
 	// +default=120
 	// +kubebuilder:validation:Minimum=15
