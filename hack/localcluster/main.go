@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/queuescaler/queuescaler/hack/localcluster/internal/cluster"
 )
@@ -51,11 +52,21 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	pflag.CommandLine.VisitAll(func(f *pflag.Flag) { f.Hidden = true }) // those of the Kubernetes libraries
 	dataDir := root.PersistentFlags().String("data-dir", dataDirDefault(),
-		"where the cluster lives; the default can be set by "+dataDirVariable)
+		"where the cluster is kept; its default is\n$"+dataDirVariable+" or")
 	root.AddCommand(upCommand(dataDir), downCommand(dataDir), restartCommand(dataDir), nodeCommand(dataDir),
-		&cobra.Command{Use: "kubectl", Short: "kubectl, talking to the cluster in the default data directory", DisableFlagParsing: true})
+		kubectlCommand())
 	return root
+}
+
+// kubectlCommand is there for the help only: main runs kubectl before flags are parsed.
+func kubectlCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "kubectl", Short: "Run kubectl against the cluster in the default --data-dir",
+		Run: func(*cobra.Command, []string) {}, DisableFlagParsing: true,
+	}
 }
 
 func upCommand(dataDir *string) *cobra.Command {
@@ -63,7 +74,7 @@ func upCommand(dataDir *string) *cobra.Command {
 	var detach, untilStdinCloses bool
 	cmd := &cobra.Command{
 		Use:   "up",
-		Short: "Start the cluster, or the one that is stopped in the data directory, and run until Ctrl-C",
+		Short: "Start the cluster, or resume a stopped one, and run until Ctrl-C",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := cluster.At(*dataDir)
@@ -88,11 +99,11 @@ func upCommand(dataDir *string) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.IntVar(&opts.APIServerPort, "apiserver-port", 0, "port of the API server on 127.0.0.1; 0: the one it had, or at first any")
+	flags.IntVar(&opts.APIServerPort, "apiserver-port", 0, "port on 127.0.0.1; 0: the one it had, or any")
 	flags.IntVar(&opts.Nodes, "nodes", 3, "simulated nodes to have at least")
-	flags.Float64Var(&opts.PodReadySeconds, "pod-ready-seconds", 1, "from the start of a simulated pod's containers until it is Ready")
-	flags.BoolVar(&detach, "detach", false, "return when the cluster is ready and leave it running; 'down' stops it")
-	flags.BoolVar(&untilStdinCloses, "until-stdin-closes", false, "stop when standard input ends, as it does with the process that holds it")
+	flags.Float64Var(&opts.PodReadySeconds, "pod-ready-seconds", 1, "how long simulated pods take to be Ready")
+	flags.BoolVar(&detach, "detach", false, "leave it running in the background; 'down' stops it")
+	flags.BoolVar(&untilStdinCloses, "until-stdin-closes", false, "stop when standard input ends")
 	return cmd
 }
 
@@ -197,7 +208,7 @@ func downCommand(dataDir *string) *cobra.Command {
 func restartCommand(dataDir *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "restart apiserver|controller-manager|scheduler|etcd|kubelet",
-		Short: "Restart one component of the running cluster and wait until everything is healthy",
+		Short: "Restart one component and wait until everything is healthy",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir, err := cluster.At(*dataDir)
@@ -215,7 +226,7 @@ func nodeCommand(dataDir *string) *cobra.Command {
 		use, short string
 		run        bool
 	}{
-		{"stop NAME", "Let a node fall silent and wait until it is NotReady (about 11 s)", false},
+		{"stop NAME", "Silence a node and wait until it is NotReady (about 11 s)", false},
 		{"start NAME", "Let a node report again and wait until it is Ready", true},
 	} {
 		node.AddCommand(&cobra.Command{

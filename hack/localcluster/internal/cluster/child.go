@@ -107,9 +107,9 @@ func (c *child) run() error {
 		case expected:
 		case deaths >= maxDeaths:
 			return fmt.Errorf("%s ended %d times within %s (%s). The end of %s:\n%s",
-				c.name, deaths, deathWindow, outcome(waitErr), c.log, tail(c.log, 8))
+				c.name, deaths, deathWindow, outcome(waitErr), c.log, tail(c.log, 4))
 		default:
-			c.say("%s ended by itself (%s); starting it again. Its log: %s", c.name, outcome(waitErr), c.log)
+			c.say("%s ended by itself (%s); starting it again", c.name, outcome(waitErr))
 			time.Sleep(500 * time.Millisecond)
 		}
 	}
@@ -138,8 +138,8 @@ func tail(path string, lines int) string {
 	all := strings.Split(strings.TrimRight(string(data), "\n"), "\n")
 	all = all[max(0, len(all)-lines):]
 	for i, line := range all {
-		if len(line) > 300 {
-			line = line[:300] + "..."
+		if len(line) > 200 {
+			line = line[:200] + "..."
 		}
 		all[i] = "  " + line
 	}
