@@ -1,0 +1,127 @@
+# What there is to do with QueueScaler. `make` lists it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The image that docker-build makes and deploy runs.
+IMG ?= queuescaler/queuescaler:latest
+# The kubectl of install, deploy, uninstall and undeploy: it talks to your cluster.
+KUBECTL ?= kubectl
+DOCKER ?= docker
+
+# Tools have versions of their own, in hack/tools/go.mod.
+TOOL := go tool -modfile=hack/tools/go.mod
+CONTROLLER_GEN := $(TOOL) controller-gen
+GOLANGCI_LINT := $(TOOL) golangci-lint-kube-api-linter
+CRD_REF_DOCS := $(TOOL) crd-ref-docs
+
+##@ Try it
+
+.PHONY: demo
+demo: build cluster-binary ## Play the main job on a local cluster (KEEP=1 leaves it up)
+	go run ./hack/demo
+
+.PHONY: cluster-up
+cluster-up: cluster-binary ## Start a local Kubernetes in the background
+	bin/localcluster up --detach
+
+.PHONY: cluster-down
+cluster-down: cluster-binary ## Stop the local Kubernetes; its data stays
+	bin/localcluster down
+
+##@ Build
+
+.PHONY: build
+build: ## Build the operator, bin/manager
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/manager .
+
+.PHONY: cluster-binary
+cluster-binary: ## Build the local cluster (the first time about 8 minutes)
+	hack/localcluster/build.sh
+
+.PHONY: docker-build
+docker-build: ## Build the image IMG
+	$(DOCKER) build -t $(IMG) .
+
+##@ Test
+
+.PHONY: test
+test: test-unit test-integration ## Everything that is tested
+
+.PHONY: test-unit
+test-unit: test-needs ## Tests that need no cluster
+	go test $$(go list ./... | grep -v /test/)
+
+.PHONY: test-integration
+test-integration: test-needs build cluster-binary ## Tests on the local cluster
+	go test -count=1 -p 1 -timeout 30m ./test/...
+	cd hack/localcluster && CGO_ENABLED=0 go test -trimpath -count=1 ./internal/... ./test
+
+.PHONY: test-needs
+test-needs: ## Install what the tests need: Redis, packages of npm
+	hack/test-needs.sh
+
+.PHONY: bench-reaction
+bench-reaction: test-needs build cluster-binary ## From a backlog to added replicas (SCALERS=100)
+	go run ./hack/bench-reaction
+
+##@ Change the code
+
+.PHONY: generate
+generate: ## Generate the API's deep-copy functions
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+
+.PHONY: manifests
+manifests: ## Generate the CRD and the operator's role from markers
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+	$(CONTROLLER_GEN) rbac:roleName=queuescaler paths=./controllers/... \
+		output:rbac:dir=config/rbac
+
+.PHONY: docs-api
+docs-api: ## Generate docs/reference/api.md
+	$(CRD_REF_DOCS) --source-path api --config hack/api-docs/config.yaml \
+		--templates-dir hack/api-docs --renderer markdown \
+		--output-path docs/reference/api.md --log-level ERROR
+
+.PHONY: fmt
+fmt: ## Format the Go code
+	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
+
+.PHONY: lint
+lint: ## Lint the code, and the API with kube-api-linter
+	$(GOLANGCI_LINT) run ./...
+	$(GOLANGCI_LINT) run --config api/.golangci.yml ./api/...
+
+.PHONY: verify
+verify: ## Generated files, go.mod, format, vet and lint are in order
+	hack/verify.sh
+
+##@ Your own cluster
+
+.PHONY: install
+install: ## Apply the CRD
+	$(KUBECTL) apply --server-side -k config/crd
+
+.PHONY: uninstall
+uninstall: ## Delete the CRD, and with it every QueueScaler
+	$(KUBECTL) delete --ignore-not-found -k config/crd
+
+.PHONY: deploy
+deploy: ## Apply CRD, RBAC and the operator with the image IMG
+	$(KUBECTL) kustomize config/default \
+		| sed 's|image: queuescaler/queuescaler:latest|image: $(IMG)|' \
+		| $(KUBECTL) apply --server-side -f -
+
+.PHONY: undeploy
+undeploy: ## Delete all that deploy applied, every QueueScaler too
+	$(KUBECTL) delete --ignore-not-found -k config/default
+
+##@ Help
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## "; print "make TARGET" } \
+		/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-17s %s\n", $$1, $$2 }' Makefile
