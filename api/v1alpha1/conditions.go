@@ -124,7 +124,11 @@ const (
 	ReasonTemplateUnsuitable = "TemplateUnsuitable"
 	// ReasonReleasedUnderPressure: slots gave way to pods of the target.
 	ReasonReleasedUnderPressure = "ReleasedUnderPressure"
-	// ReasonNothingToWithhold: no label keeps Services from selecting an idle slot.
+	// ReasonSlotsFailing: containers of slots crash or cannot start, or their pods cannot be created.
+	ReasonSlotsFailing = "SlotsFailing"
+	// ReasonSlotsUnschedulable: there is no node for pods of slots.
+	ReasonSlotsUnschedulable = "SlotsUnschedulable"
+	// ReasonNothingToWithhold: no label keeps Services and PodDisruptionBudgets from selecting an idle slot.
 	ReasonNothingToWithhold = "NothingToWithhold"
 	// ReasonNetworkPolicySelectsLabel: a NetworkPolicy selects on a label that would be withheld.
 	ReasonNetworkPolicySelectsLabel = "NetworkPolicySelectsLabel"
@@ -172,6 +176,19 @@ const (
 	AnnotationIncompatible = LabelPrefix + "incompatible-with-previous"
 	// AnnotationRollbackPlan on a Deployment is quoted wherever a rollback is advised, where the QueueScaler has none.
 	AnnotationRollbackPlan = LabelPrefix + "rollback-plan"
+
+	// AnnotationOnLend on a slot's pod is what lending puts on it besides the role: labels and annotations, as JSON.
+	AnnotationOnLend = LabelPrefix + "on-lend"
+	// AnnotationTemplateDigest on a slot's pod identifies the template that it was made from, as rewritten.
+	AnnotationTemplateDigest = LabelPrefix + "template-digest"
+	// AnnotationConfigDigest on a slot's pod identifies the ConfigMaps and Secrets that it was made with.
+	AnnotationConfigDigest = LabelPrefix + "config-digest"
+	// AnnotationLentAt on a slot's pod is when it was lent.
+	AnnotationLentAt = LabelPrefix + "lent-at"
+	// AnnotationDrainingSince on a slot's pod is when it was told to drain.
+	AnnotationDrainingSince = LabelPrefix + "draining-since"
+	// AnnotationTouched on a lent pod counts the changes by which its role file is brought up to date for certain.
+	AnnotationTouched = LabelPrefix + "touched"
 
 	// RoleStandby: the pod is idle and takes no work.
 	RoleStandby = "standby"
