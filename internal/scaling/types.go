@@ -6,7 +6,9 @@ package scaling
 import (
 	"time"
 
-	"github.com/queuescaler/queuescaler/internal/rollout"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/queuescaler/queuescaler/internal/capacity"
 )
 
 // Policy is what the spec of a QueueScaler asks for, with defaults filled in.
@@ -16,12 +18,11 @@ type Policy struct {
 	Drain *Drain
 	// PerReplica is the number of messages, waiting or in flight, for each replica (plain form).
 	PerReplica int64
-	Behavior   Behavior
-	Rollout    RolloutPolicy
+	// Behavior limits how fast the number changes. DefaultBehavior is what an empty spec means.
+	Behavior Behavior
+	Rollout  RolloutPolicy
 	// Fallback is a floor while no queue can be read; nil means none.
 	Fallback *Fallback
-	// HasPool is true where standby is asked for.
-	HasPool bool
 }
 
 // Drain asks for enough replicas to work off any backlog within a time.
@@ -41,7 +42,7 @@ type Behavior struct {
 
 // Rules limit changes in one direction.
 type Rules struct {
-	// Window over which the safest recommendation counts.
+	// Window over which the safest recommendation counts: the highest for scale-down, the lowest for scale-up.
 	Window time.Duration
 	// Tolerance is the relative deviation that causes no change, in [0, 1].
 	Tolerance float64
@@ -58,16 +59,38 @@ type RatePolicy struct {
 	// Percent is true where Value is a percentage of the replicas at the start of the period, else it counts pods.
 	Percent bool
 	Value   int32
-	Period  time.Duration
+	// Period of at most 30 min.
+	Period time.Duration
 }
+
+// DefaultBehavior is what an empty spec.behavior means: the full number in one step up; down to the highest
+// recommendation of 300 s; deviations of 10 % cause no change.
+func DefaultBehavior() Behavior {
+	return Behavior{
+		ScaleUp:   Rules{Tolerance: 0.1},
+		ScaleDown: Rules{Tolerance: 0.1, Window: 300 * time.Second},
+	}
+}
+
+// RolloutMode is spec.rollout.policy. Scale-down is held during a rollout in every mode.
+type RolloutMode string
+
+const (
+	// Hold leaves the target's replicas alone during a rollout. The zero value means the same.
+	Hold RolloutMode = "Hold"
+	// ScaleUpOnly lets scale-up through, except into a rollout that is stuck or rolling back.
+	ScaleUpOnly RolloutMode = "ScaleUpOnly"
+	// Ignore lets scale-up through whatever the rollout does.
+	Ignore RolloutMode = "Ignore"
+)
 
 // RolloutPolicy says what may happen while a rollout is in progress.
 type RolloutPolicy struct {
-	// Mode is Hold, ScaleUpOnly or Ignore.
-	Mode string
+	Mode RolloutMode
 	// ForbidLending is rollout.lending: Forbid.
 	ForbidLending bool
-	HoldTimeout   time.Duration
+	// HoldTimeout after the target was last stable scale-up is allowed again; 0 means never.
+	HoldTimeout time.Duration
 	// ReleaseAfterMissed ends a hold for scale-up once the objective was missed for so long; 0 means never.
 	ReleaseAfterMissed time.Duration
 }
@@ -78,6 +101,20 @@ type Fallback struct {
 	Min   int32
 }
 
+// Observation is everything that is decided upon.
+type Observation struct {
+	// Name of the QueueScaler, for the commands in messages.
+	Name string
+	// Suspended and Conflict (a message that names the other autoscaler) hold everything.
+	Suspended bool
+	Conflict  string
+	Target    Target
+	Rollout   Rollout
+	Queues    []Queue
+	Rate      ServiceRate
+	Pool      Pool
+}
+
 // Queue is what is known of one queue at one instant.
 type Queue struct {
 	Name string
@@ -85,8 +122,10 @@ type Queue struct {
 	Weight float64
 	// DrainSeconds is T of this queue; 0 means the policy's.
 	DrainSeconds float64
-	// Fresh is false where the reading may not be decided upon.
+	// Fresh is false where the reading may not be decided upon. Nothing below but Problem is looked at then.
 	Fresh bool
+	// Problem says for a person why it is not fresh.
+	Problem string
 	// Depth is the newest backlog, InFlight what is being worked on (nil: not told).
 	Depth    int64
 	InFlight *int64
@@ -101,12 +140,14 @@ type Queue struct {
 }
 
 // ServiceRate is μ and how it is known.
-type ServiceRate struct {
-	// PerReplica is μ in weighted messages/s (a message of weight w counts w). 0: unknown.
-	PerReplica float64
-	// Known is Given, AtLeast or Measured; empty when unknown.
-	Known string
-}
+type ServiceRate = capacity.ServiceRate
+
+// How a service rate is known.
+const (
+	Given    = capacity.Given
+	AtLeast  = capacity.AtLeast
+	Measured = capacity.Measured
+)
 
 // Target is the Deployment at one instant.
 type Target struct {
@@ -118,21 +159,49 @@ type Target struct {
 	MaxUnavailable int32
 	// Recreate is true for strategy Recreate, Incompatible for the template's incompatible-with-previous annotation.
 	Recreate, Incompatible bool
-	// ForeignZero is true where somebody else set replicas to 0.
-	ForeignZero bool
-	// Contested is the time until which the replicas are left to another writer; zero when they are not.
+	// ForeignZero is true where somebody else set replicas to 0, OwnZero where this QueueScaler did.
+	ForeignZero, OwnZero bool
+	// ContestedUntil is the time until which the replicas are left to another writer; zero when they are not.
 	ContestedUntil time.Time
+	// ContestedBy is that writer's field manager.
+	ContestedBy string
 	// StartUp is how long a pod of the target takes until available; 0: unknown.
 	StartUp time.Duration
-	// PodsFailing is true where new pods crash-loop or cannot be scheduled: a further step would not help.
-	PodsFailing bool
-	// Rollout is what Assess said.
-	Rollout rollout.Assessment
-	// HoldReleased is true where a person ended the present hold by annotation.
-	HoldReleased bool
+	// PodsFailing says for a person why new pods crash-loop or cannot be scheduled, so that a further step would
+	// not help. Empty when they do not.
+	PodsFailing string
 	// SettledOnce is true once the target was complete: nothing is lent before.
 	SettledOnce bool
 }
+
+// Rollout is what the assessment of the target's rollout permits, and why. The zero value permits nothing.
+type Rollout struct {
+	// State is the word of rollout.State, such as Stable or Rolling.
+	State string
+	// InProgress is true in every state but Stable and Scaling.
+	InProgress bool
+	// MayScaleUp, MayScaleDown and MayLend are the assessment's permissions.
+	MayScaleUp, MayScaleDown, MayLend bool
+	// LendFirst: slots are preferred to replicas as long as there are any.
+	LendFirst bool
+	// Progressing is true while pods of the new revision become available.
+	Progressing bool
+	// Released is true where a person ended the present hold by annotation.
+	Released bool
+	// Hash is the pod-template-hash that the release-hold annotation would have to name.
+	Hash string
+	// LastStable is when the target was last seen complete: the hold timeout counts from here. Zero: not known.
+	LastStable time.Time
+	// Message says for a person what goes on, such as "revision 7 rolling out for 6 min, 9 of 12 updated".
+	Message string
+}
+
+// Words of Rollout.State that Decide distinguishes.
+const (
+	stateRolling     = "Rolling"
+	stateStuck       = "Stuck"
+	stateRollingBack = "RollingBack"
+)
 
 // Pool is what is known of the slots at one instant.
 type Pool struct {
@@ -144,13 +213,45 @@ type Pool struct {
 	StartUp time.Duration
 }
 
-// Observation is everything that is decided upon.
-type Observation struct {
-	// Suspended and Conflict (a message that names the other autoscaler) hold everything.
-	Suspended bool
-	Conflict  string
-	Target    Target
-	Queues    []Queue
-	Rate      ServiceRate
-	Pool      Pool
+// Finding is a state with its reason and, for a person, its numbers: what a condition needs.
+type Finding struct {
+	Status  metav1.ConditionStatus
+	Reason  string
+	Message string
+}
+
+// Restraint is a hold that applies: a reason to leave the target's replicas alone, in one or both directions.
+type Restraint struct {
+	Reason, Message string
+	Up, Down        bool
+}
+
+// Plan is what to do, and why.
+type Plan struct {
+	// Recommended is what the queues ask for, Desired the same after stabilization and limits, holds apart.
+	// nil: unknown, change nothing.
+	Recommended, Desired *int32
+	// Replicas is the number to write to the target; nil: leave it alone.
+	Replicas *int32
+	// Lent is how many slots are to be in service: a level, not a change.
+	Lent int32
+	// Reason and Message say why, in one word and with the numbers.
+	Reason, Message string
+	// Held is true where a hold keeps the target from the desired number. Reason and Message are that hold's.
+	Held bool
+	// Holds are all that apply, also those that bind nothing now.
+	Holds []Restraint
+	// Released is set where a rollout's hold on scale-up ended early. Its reason is HoldReleased or HoldTimedOut.
+	Released *Finding
+	// Able, Active, Limited and ObjectiveMet are the conditions AbleToScale, ScalingActive, ScalingLimited and ObjectiveMet.
+	Able, Active, Limited, ObjectiveMet Finding
+	// DrainSeconds until the backlog is gone at the present capacity; nil: unknown, or never if DrainNever.
+	DrainSeconds *float64
+	DrainNever   bool
+	// InFallback is true while the fallback floor applies.
+	InFallback bool
+	// CheckQueue is true while redelivery keeps the number from growing.
+	CheckQueue bool
+	// Again is after how long the plan could change by time alone; 0: it could not.
+	Again time.Duration
 }

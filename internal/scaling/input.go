@@ -1,0 +1,221 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package scaling
+
+import (
+	"math"
+	"slices"
+	"time"
+)
+
+const (
+	// maxCount bounds every count, so that sums of two fit an int32.
+	maxCount = 1_000_000_000
+	// maxAmount bounds every number of messages and every rate.
+	maxAmount = 1e18
+)
+
+// input is all that one decision is made from, gathered once and never changed.
+type input struct {
+	Policy
+	Observation
+	now    time.Time
+	memory Memory
+	load   load
+	// fallback is true while the fallback floor applies.
+	fallback bool
+	// rollout is what the policy makes of the rollout's permissions.
+	rollout rolloutHold
+	// released says that the hold on scale-up ended early; nil: it did not.
+	released *Finding
+}
+
+// load is what all fresh queues ask for together.
+type load struct {
+	fresh, stale int
+	// problem says why a queue is not fresh.
+	problem string
+	// backlog and inFlight are messages; inFlightKnown is false where a queue does not tell.
+	backlog, inFlight float64
+	inFlightKnown     bool
+	// work is the backlog, pending the backlog and what is in flight, both weighted.
+	work, pending float64
+	// arrival and throughput are weighted messages/s; sums over those queues that tell, if not known.
+	arrival, throughput           float64
+	arrivalKnown, throughputKnown bool
+	// redelivered is the largest share of all queues.
+	redelivered float64
+	// quietSince is since when all queues are quiet; zero: they are not.
+	quietSince time.Time
+	// waiting is how many replicas the backlog keeps busy within its objectives: Σ Bᵢ·min(wᵢ/(Tᵢ·μ), 1/c). 0 without μ.
+	waiting float64
+	// seconds is the shortest objective T, longest the time that the largest message takes; 0 without μ.
+	seconds, longest float64
+	// tooLong names a queue one message of which takes longer than its objective.
+	tooLong string
+}
+
+func gather(now time.Time, p Policy, o Observation, m Memory) input {
+	p, o = boundedPolicy(p), boundedObservation(o)
+	in := input{Policy: p, Observation: o, now: now, memory: m.advance(now, p, o)}
+	in.load = in.sum()
+	if f := p.Fallback; f != nil && !in.memory.noDataSince.IsZero() {
+		in.fallback = now.Sub(in.memory.noDataSince) >= f.After
+	}
+	in.rollout, in.released = in.assessHold()
+	return in
+}
+
+// sum adds the queues up.
+func (in *input) sum() load {
+	l := load{inFlightKnown: true, arrivalKnown: true, throughputKnown: true}
+	quiet := true
+	for _, q := range in.Queues {
+		if !q.Fresh {
+			l.stale++
+			if l.problem == "" {
+				l.problem = q.Problem
+			}
+			continue
+		}
+		l.fresh++
+		in.add(&l, q)
+		if q.QuietSince.IsZero() {
+			quiet = false
+		} else if q.QuietSince.After(l.quietSince) {
+			l.quietSince = q.QuietSince
+		}
+	}
+	if !quiet || l.stale > 0 {
+		l.quietSince = time.Time{}
+	}
+	return l
+}
+
+// add adds one fresh queue.
+func (in *input) add(l *load, q Queue) {
+	depth := float64(q.Depth)
+	l.backlog += depth
+	l.work += q.Weight * depth
+	l.pending += q.Weight * depth
+	if q.InFlight != nil {
+		l.inFlight += float64(*q.InFlight)
+		l.pending += q.Weight * float64(*q.InFlight)
+	} else {
+		l.inFlightKnown = false
+	}
+	l.arrival, l.arrivalKnown = plus(l.arrival, l.arrivalKnown, q.Weight, q.Arrival)
+	l.throughput, l.throughputKnown = plus(l.throughput, l.throughputKnown, q.Weight, q.Throughput)
+	l.redelivered = max(l.redelivered, q.Redelivered)
+	if in.Drain == nil {
+		return
+	}
+	t := q.DrainSeconds
+	if t == 0 {
+		t = in.Drain.Seconds
+	}
+	if l.seconds == 0 || t < l.seconds {
+		l.seconds = t
+	}
+	if mu := in.Rate.PerReplica; mu > 0 {
+		l.waiting += depth * min(q.Weight/(t*mu), 1/in.Drain.Concurrency)
+		takes := q.Weight * in.Drain.Concurrency / mu
+		l.longest = max(l.longest, takes)
+		if takes > t && l.tooLong == "" {
+			l.tooLong = q.Name
+		}
+	}
+}
+
+// plus adds weight·rate; a rate that is not known makes the sum unknown.
+func plus(sum float64, known bool, weight float64, rate *float64) (float64, bool) {
+	if rate == nil {
+		return sum, false
+	}
+	return sum + weight**rate, known
+}
+
+// boundedPolicy keeps nonsense of a spec from doing harm. The API's validation admits none of it.
+func boundedPolicy(p Policy) Policy {
+	p.Min = min(max(p.Min, 0), maxCount)
+	p.Max = min(max(p.Max, p.Min, 1), maxCount)
+	p.PerReplica = max(p.PerReplica, 1)
+	if p.Drain != nil {
+		d := *p.Drain
+		d.Seconds = between(d.Seconds, 1e-3, 1e9, 60)
+		d.Utilization = between(d.Utilization, 0.01, 1, 0.8)
+		d.Concurrency = between(d.Concurrency, 1, 1e9, 1)
+		p.Drain = &d
+	}
+	p.Behavior.ScaleUp = p.Behavior.ScaleUp.bounded()
+	p.Behavior.ScaleDown = p.Behavior.ScaleDown.bounded()
+	if p.Fallback != nil {
+		f := Fallback{After: max(p.Fallback.After, 0), Min: min(max(p.Fallback.Min, 0), p.Max)}
+		p.Fallback = &f
+	}
+	return p
+}
+
+func (r Rules) bounded() Rules {
+	r.Window = min(max(r.Window, 0), time.Hour)
+	r.Tolerance = between(r.Tolerance, 0, 1, 0.1)
+	r.Policies = slices.Clone(r.Policies)
+	for i, p := range r.Policies {
+		r.Policies[i] = RatePolicy{p.Percent, min(max(p.Value, 0), maxCount), min(max(p.Period, time.Second), 30*time.Minute)}
+	}
+	return r
+}
+
+// boundedObservation makes what is no number unknown, and bounds the rest.
+func boundedObservation(o Observation) Observation {
+	if mu := o.Rate.PerReplica; !(mu > 0) || mu > maxAmount || o.Rate.Known == "" {
+		o.Rate = ServiceRate{}
+	}
+	for _, n := range []*int32{&o.Target.Replicas, &o.Target.Available, &o.Target.MaxUnavailable, &o.Pool.Warm, &o.Pool.Lent} {
+		*n = min(max(*n, 0), maxCount)
+	}
+	o.Queues = slices.Clone(o.Queues)
+	for i := range o.Queues {
+		q := &o.Queues[i]
+		q.Weight = between(q.Weight, 1, 1e6, 1)
+		q.DrainSeconds = between(q.DrainSeconds, 0, 1e9, 0)
+		q.Depth = max(q.Depth, 0)
+		q.Redelivered = between(q.Redelivered, 0, 1, 0)
+		if q.InFlight != nil && *q.InFlight < 0 {
+			q.InFlight = nil
+		}
+		q.Arrival, q.Throughput = rate(q.Arrival), rate(q.Throughput)
+	}
+	return o
+}
+
+// rate is r if it can be one.
+func rate(r *float64) *float64 {
+	if r == nil || !(*r >= 0) || *r > maxAmount {
+		return nil
+	}
+	return r
+}
+
+// between is x within [low, high], or otherwise if x is no number.
+func between(x, low, high, otherwise float64) float64 {
+	if math.IsNaN(x) {
+		return otherwise
+	}
+	return min(max(x, low), high)
+}
+
+// clip makes a count of n.
+func clip(n int64) int32 { return int32(min(max(n, 0), maxCount)) }
+
+// ceil is the number of whole replicas for x; a rounding error in x asks for none.
+func ceil(x float64) int32 {
+	if !(x > 0) {
+		return 0
+	}
+	if x >= maxCount {
+		return maxCount
+	}
+	return int32(math.Ceil(x - 1e-9*max(1, x)))
+}

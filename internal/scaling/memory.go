@@ -1,0 +1,121 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package scaling
+
+import (
+	"slices"
+	"time"
+)
+
+// Memory is what Decide carries from one call to the next. The zero value remembers nothing. It is never changed in
+// place, so a copy stays valid. Bounded: three windows and one list of steps of at most maxEntries entries of 16 bytes.
+type Memory struct {
+	// since is the time of the first decision, last of the newest one. Zero before the first.
+	since, last time.Time
+	// desired is the last decision, if there was one.
+	desired int32
+	decided bool
+	// replicas of the target as last seen.
+	replicas int32
+	seen     bool
+	// down and up are recommendations: the highest and the lowest of a while count.
+	down, up window
+	// slots are the levels of lending that were needed.
+	slots window
+	// steps are changes of the target's replicas, by whomever.
+	steps []step
+	// growth is the doubling while the service rate is not known.
+	growth growth
+	// noDataSince is since when no queue could be read, missedSince since when the objective is missed; zero: not so.
+	noDataSince, missedSince time.Time
+	// blockedSince is since when the rollout's assessment permits no scale-up; zero: it does.
+	blockedSince time.Time
+}
+
+// step is a change of the target's replicas that was seen.
+type step struct {
+	at             int64 // ms since 1970
+	added, removed int32
+}
+
+// growth is the last doubling: to how many, and when.
+type growth struct {
+	to int32
+	at time.Time
+}
+
+// advance brings m to now: a clock that went back leaves every age as it was, and what changed since is noted.
+func (m Memory) advance(now time.Time, p Policy, o Observation) Memory {
+	if m.last.IsZero() {
+		m.since, m.last = now, now
+		m.slots = m.slots.push(now, o.Pool.Lent, returnAfter(o), highest)
+	}
+	if back := now.Sub(m.last); back < 0 {
+		m = m.shifted(back)
+	}
+	m.last = now
+	if o.Target.Found {
+		if m.seen && m.replicas != o.Target.Replicas {
+			m.steps = noteStep(m.steps, now, o.Target.Replicas-m.replicas, longestPeriod(p.Behavior))
+		}
+		m.replicas, m.seen = o.Target.Replicas, true
+	}
+	m.noDataSince = since(m.noDataSince, now, len(o.Queues) > 0 && !slices.ContainsFunc(o.Queues, func(q Queue) bool { return q.Fresh }))
+	m.blockedSince = since(m.blockedSince, now, o.Target.Found && !o.Rollout.MayScaleUp)
+	return m
+}
+
+// remember notes what was decided.
+func (m Memory) remember(in input, desired *int32, objective Finding) Memory {
+	if desired != nil {
+		m.desired, m.decided = *desired, true
+	}
+	m.missedSince = since(m.missedSince, in.now, objective.Status == no)
+	return m
+}
+
+// since is when something that is true now became true: before, if it was true already.
+func since(before, now time.Time, isTrue bool) time.Time {
+	switch {
+	case !isTrue:
+		return time.Time{}
+	case before.IsZero():
+		return now
+	default:
+		return before
+	}
+}
+
+// shifted moves every time in m by d.
+func (m Memory) shifted(d time.Duration) Memory {
+	for _, t := range []*time.Time{&m.since, &m.last, &m.growth.at, &m.noDataSince, &m.missedSince, &m.blockedSince} {
+		if !t.IsZero() {
+			*t = t.Add(d)
+		}
+	}
+	m.down, m.up, m.slots = m.down.shifted(d), m.up.shifted(d), m.slots.shifted(d)
+	m.steps = slices.Clone(m.steps)
+	for i := range m.steps {
+		m.steps[i].at += d.Milliseconds()
+	}
+	return m
+}
+
+// noteStep adds a change, and forgets those older than the longest period that any policy looks back. Changes within
+// 1/60 of that period count as one, at the time of the later.
+func noteStep(steps []step, now time.Time, change int32, period time.Duration) []step {
+	if period <= 0 {
+		return nil
+	}
+	at, grain := now.UnixMilli(), max(period.Milliseconds()/60, 1)
+	steps = slices.DeleteFunc(slices.Clone(steps), func(s step) bool { return s.at <= at-period.Milliseconds() })
+	if n := len(steps); n == 0 || (n < maxEntries && steps[n-1].at/grain != at/grain) {
+		steps = append(steps, step{})
+	}
+	s := &steps[len(steps)-1]
+	s.at = at
+	s.added = clip(int64(s.added) + int64(max(change, 0)))
+	s.removed = clip(int64(s.removed) + int64(max(-change, 0)))
+	return steps
+}
