@@ -32,8 +32,8 @@ const (
 	Measured = "Measured"
 )
 
-// Rate is a service rate, in weighted messages/s of one replica, and how it is known. PerReplica is 0 when it is unknown.
-type Rate struct {
+// ServiceRate is μ, in weighted messages/s of one replica, and how it is known. PerReplica is 0 when it is unknown.
+type ServiceRate struct {
 	PerReplica float64
 	Known      string
 }
@@ -148,18 +148,18 @@ func (e *Estimator) Queue(i int) Estimate {
 
 // ServiceRate is the median over the saturated blocks of the present revision; before there is one, what an earlier
 // revision did, or the prior, unless this one was seen to do more.
-func (e *Estimator) ServiceRate() Rate {
+func (e *Estimator) ServiceRate() ServiceRate {
 	if len(e.measured) > 0 {
-		return Rate{median(slices.Clone(e.measured)), Measured}
+		return ServiceRate{median(slices.Clone(e.measured)), Measured}
 	}
 	given := or(e.inherited, e.settings.Prior)
 	switch {
 	case e.atLeast > given:
-		return Rate{e.atLeast, AtLeast}
+		return ServiceRate{e.atLeast, AtLeast}
 	case given > 0:
-		return Rate{given, Given}
+		return ServiceRate{given, Given}
 	}
-	return Rate{}
+	return ServiceRate{}
 }
 
 // measure carries the present block on. It begins with a point of every queue, and ends after a minute or when disturbed.
