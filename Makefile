@@ -14,7 +14,6 @@ DOCKER ?= docker
 # Tools have versions of their own, in hack/tools/go.mod.
 TOOL := go tool -modfile=hack/tools/go.mod
 CONTROLLER_GEN := $(TOOL) controller-gen
-GOLANGCI_LINT := $(TOOL) golangci-lint-kube-api-linter
 CRD_REF_DOCS := $(TOOL) crd-ref-docs
 
 ##@ Try it
@@ -91,8 +90,7 @@ fmt: ## Format the Go code
 
 .PHONY: lint
 lint: ## Lint the code, and the API with kube-api-linter
-	$(GOLANGCI_LINT) run ./...
-	$(GOLANGCI_LINT) run --config api/.golangci.yml ./api/...
+	hack/lint.sh
 
 .PHONY: verify
 verify: ## Generated files, go.mod, format, vet and lint are in order

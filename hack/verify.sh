@@ -57,16 +57,10 @@ shell_scripts() {
 	files '*.sh' .ci/run | xargs -0 -n 1 bash -n
 }
 
-# The flags of hack/localcluster/build.sh: with others all of Kubernetes would be compiled again.
-vet_localcluster() {
-	(cd hack/localcluster && CGO_ENABLED=0 GOFLAGS=-trimpath go vet ./...)
-}
-
 check "generated files are up to date" generated
 check "go.mod files are tidy" each_module go mod tidy -diff
 check "code is formatted" formatted
 check "shell scripts parse" shell_scripts
 check "go vet" go vet ./...
-check "go vet of the local cluster" vet_localcluster
-check "lint" make lint
+check "lint" hack/lint.sh
 exit $failed
