@@ -1,0 +1,130 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package standby
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/queuescaler/queuescaler/api/v1alpha1"
+)
+
+// report says whether the pool has its slots, and if not, why and what to do. The first that is true counts.
+func (p *planner) report() {
+	ready, reason, message := p.state()
+	if p.in.Replicas > 0 && p.in.Template != nil && p.in.Template.Warning != "" {
+		message += "; " + p.in.Template.Warning
+	}
+	p.plan.Ready, p.plan.Reason, p.plan.Message = ready, reason, message
+}
+
+func (p *planner) state() (ready bool, reason, message string) {
+	c := p.plan.Counts
+	full := c.Warm+c.Lent >= p.in.Replicas
+	switch {
+	case p.in.Replicas == 0 && c.Warm+c.Lent+c.Starting+c.Draining == 0:
+		return false, v1alpha1.ReasonStandbyDisabled, "no pool is asked for"
+	case p.in.Replicas == 0:
+		return false, v1alpha1.ReasonStandbyDisabled, "no pool is asked for, and what is left of it goes: " + p.numbers()
+	case p.in.Terminating:
+		return false, v1alpha1.ReasonNamespaceTerminating, "the namespace is being deleted, and its slots with it"
+	case p.in.Frozen != "" && !full:
+		return false, p.in.Frozen, p.numbers() + "; slots are left as they are, and none is made"
+	case p.in.Refusal != nil:
+		return false, p.in.Refusal.Reason, p.in.Refusal.Message + p.left()
+	case p.in.Revision == "":
+		return false, v1alpha1.ReasonNoSoakedRevision, "no revision of the target has completed its rollout and stayed for rollout.soakSeconds yet; slots are made then" + p.left()
+	case p.in.Template == nil:
+		return false, v1alpha1.ReasonNoSoakedRevision, fmt.Sprintf("the template of revision %s is lost, and no slot can be made until a newer one has soaked%s", p.in.Revision, p.left())
+	case p.pressed() && !full:
+		return false, v1alpha1.ReasonReleasedUnderPressure, p.lacking() + "; slots are not refilled meanwhile; " + p.numbers()
+	case p.plan.RefillAfter.After(p.now) && !full:
+		return false, v1alpha1.ReasonReleasedUnderPressure, fmt.Sprintf("slots gave way to pods of the target, which lacked room; they are made again at %s; %s", clock(p.plan.RefillAfter), p.numbers())
+	case p.in.ReturnAll && !full:
+		return false, v1alpha1.ReasonScalingDisabled, "the target is switched off: nothing is lent, and no slot is made; " + p.numbers()
+	case full:
+		return true, v1alpha1.ReasonSlotsWarm, p.numbers() + p.replacement()
+	}
+	if s, n := p.worst(func(s *Slot) bool { return s.Failing != "" }); s != nil {
+		return false, v1alpha1.ReasonSlotsFailing, p.failure(s, n)
+	}
+	unschedulable := func(s *Slot) bool {
+		return !s.UnschedulableSince.IsZero() && elapsed(p.now, s.UnschedulableSince) >= unschedulableFor
+	}
+	if s, n := p.worst(unschedulable); s != nil {
+		return false, v1alpha1.ReasonSlotsUnschedulable, fmt.Sprintf("%d slots have no node, one is pod %s since %s. Add nodes or lower standby.replicas; %s",
+			n, s.Pod, clock(s.UnschedulableSince), p.numbers())
+	}
+	return false, v1alpha1.ReasonSlotsStarting, p.numbers()
+}
+
+func (p *planner) numbers() string {
+	c := p.plan.Counts
+	parts := []string{fmt.Sprintf("%d of %d slots warm", c.Warm, p.in.Replicas)}
+	for _, n := range []struct {
+		count int32
+		word  string
+	}{{c.Lent, "lent"}, {c.Starting, "starting"}, {c.Draining, "draining"}, {c.Ending, "ending"}} {
+		if n.count > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n.count, n.word))
+		}
+	}
+	if p.in.NoMixing && c.Lendable < c.Warm {
+		parts = append(parts, fmt.Sprintf("%d not to be lent beside revision %s", c.Warm-c.Lendable, p.in.TargetRevision))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// left tells of slots that are there although none can be made.
+func (p *planner) left() string {
+	if c := p.plan.Counts; c.Warm+c.Lent == 0 {
+		return ""
+	}
+	return " (" + p.numbers() + ")"
+}
+
+func (p *planner) replacement() string {
+	n := 0
+	for i := range p.slots {
+		if s := &p.slots[i]; s.Idle() && p.stale(s) {
+			n++
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d being replaced one by one by slots of revision %s", n, p.in.Revision)
+}
+
+func (p *planner) lacking() string {
+	if p.in.QuotaFailure {
+		return "pods of the target cannot be created: raise the quota"
+	}
+	return "a pod of the target has been unschedulable since " + clock(p.in.UnschedulableSince)
+}
+
+// worst is the idle slot, first by name, for which this is true, and how many there are.
+func (p *planner) worst(is func(*Slot) bool) (first *Slot, n int) {
+	for i := range p.slots {
+		s := &p.slots[i]
+		if !s.Idle() || !is(s) {
+			continue
+		}
+		if n++; first == nil {
+			first = s
+		}
+	}
+	return first, n
+}
+
+func (p *planner) failure(s *Slot, n int) string {
+	if s.CreateFailed {
+		return fmt.Sprintf("pods of %d slots cannot be created, one is slot %s: %s; %s", n, s.Name, s.Failing, p.numbers())
+	}
+	return fmt.Sprintf("%d slots fail, one is pod %s: %s. See kubectl logs %s --previous, kubectl describe pod %s; %s",
+		n, s.Pod, s.Failing, s.Pod, s.Pod, p.numbers())
+}
+
+func clock(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
