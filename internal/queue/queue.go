@@ -1,12 +1,17 @@
 // Copyright 2026 The QueueScaler Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package queue reads backlogs. A Reader asks one kind of server; the Pool shares one connection (pool) per server and
+// Package queue reads backlogs. A Reader asks one kind of server; the Pool shares one connection per server and
 // credentials among all QueueScalers, polls in batches, and keeps what each queue told last together with its quality.
 package queue
 
 import (
+	"context"
+	"crypto/tls"
+	"net"
 	"time"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 )
 
 // Reading is what a queue told at one instant. What the source cannot tell is nil, never zero.
@@ -20,7 +25,7 @@ type Reading struct {
 	// ArrivedTotal and CompletedTotal count messages since some fixed time. They may restart.
 	ArrivedTotal   *int64
 	CompletedTotal *int64
-	// RedeliveredTotal counts messages that were delivered again, where the source tells.
+	// RedeliveredTotal counts messages that were delivered again, where the source tells. Only its differences mean something: it may begin below zero.
 	RedeliveredTotal *int64
 	// OldestAge is how long the oldest waiting message has waited.
 	OldestAge *time.Duration
@@ -48,9 +53,46 @@ type Sample struct {
 	// Reason is one of the API's reasons (QueueUnavailable, AuthenticationFailed, SecretMissing, ...); ReadingsFresh when fresh.
 	Reason string
 	// Message says for a person what is wrong and what to do. It carries no credentials and no reply of the server.
+	// While something is wrong it names its duration, and so changes by time alone.
 	Message string
 	// Since is when the present quality began.
 	Since time.Time
-	// SharedBy is the number of other QueueScalers that read from the same server.
+	// SharedBy is the number of other QueueScalers that read from the same server with the same credentials.
 	SharedBy int
+	// ServerWide is true where the whole server fails, so that those others are affected too.
+	ServerWide bool
 }
+
+// Reader reads queues of one server over one connection. It is safe for concurrent use.
+type Reader interface {
+	// Read reads every queue and hands each result to deliver, at most once per queue and in any order: a reading, or the failure
+	// of that queue alone. It returns the failure of the server as a whole, which is shared by all queues not delivered;
+	// the reader is of no use after that. It takes a few ReplyTimeouts at most, and its memory is bounded whatever the server sends.
+	Read(ctx context.Context, queues []*capacityv1alpha1.Queue, deliver func(i int, r Reading, f *Failure)) *Failure
+	// Connections is the number of connections that are open.
+	Connections() int
+	// Close ends connections and goroutines, and Reads in progress.
+	Close()
+}
+
+// Open connects to a server, and returns when it has accepted the credentials. It may keep nothing of them but its connection.
+type Open func(ctx context.Context, o ConnectOptions) (Reader, *Failure)
+
+// ConnectOptions are where to connect, and as whom.
+type ConnectOptions struct {
+	Endpoint                  Endpoint
+	Username, Password, Token string
+	// TLS is nil where neither url nor spec ask for TLS.
+	TLS *tls.Config
+	// Dial makes the TCP connection, and refuses link-local addresses. TLS is the reader's to add.
+	Dial func(ctx context.Context) (net.Conn, error)
+	// Now is the clock of readings.
+	Now func() time.Time
+}
+
+const (
+	// ConnectTimeout bounds the making of a connection, its TLS handshake and login included.
+	ConnectTimeout = 2 * time.Second
+	// ReplyTimeout bounds the wait for a reply, or for the replies to one batch.
+	ReplyTimeout = 3 * time.Second
+)

@@ -1,0 +1,94 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+)
+
+// dialer returns a function that connects to e. The address is judged after DNS resolution, so that no name leads to a refused one.
+func dialer(e Endpoint) func(ctx context.Context) (net.Conn, error) {
+	d := &net.Dialer{
+		Timeout:   ConnectTimeout,
+		KeepAlive: 15 * time.Second,
+		Control: func(_, address string, _ syscall.RawConn) error {
+			to, err := netip.ParseAddrPort(address)
+			if err != nil || refused(to.Addr()) {
+				return addressRefused()
+			}
+			return nil
+		},
+	}
+	return func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", e.Address()) }
+}
+
+// Handshake makes conn a TLS connection; it closes conn on error.
+func Handshake(ctx context.Context, conn net.Conn, config *tls.Config) (net.Conn, error) {
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
+// Conn is a connection that ends when the server sends more than it was allowed to, or what its protocol does not have. Client
+// libraries believe the sizes that a server declares; a hostile one could make them allocate without bound, or panic.
+type Conn struct {
+	net.Conn
+	allowed atomic.Int64
+	scan    func([]byte) bool
+	failure atomic.Pointer[Failure]
+}
+
+// NewConn wraps conn, with TLS already inside. scan sees every byte before the client library does, in order and from one goroutine at a time;
+// it returns false where the bytes break the protocol or declare too much.
+func NewConn(conn net.Conn, allow int64, scan func([]byte) bool) *Conn {
+	c := &Conn{Conn: conn, scan: scan}
+	c.Allow(allow)
+	return c
+}
+
+// Allow lets the server send at least so many bytes from now on.
+func (c *Conn) Allow(bytes int64) {
+	for {
+		left := c.allowed.Load()
+		if left >= bytes || c.allowed.CompareAndSwap(left, bytes) {
+			return
+		}
+	}
+}
+
+// Failure says why the connection was ended by Read, or nil.
+func (c *Conn) Failure() *Failure { return c.failure.Load() }
+
+// Read is net.Conn's, within what is allowed.
+func (c *Conn) Read(p []byte) (int, error) {
+	if f := c.failure.Load(); f != nil {
+		return 0, f
+	}
+	n, err := c.Conn.Read(p)
+	switch {
+	case c.allowed.Add(-int64(n)) < 0:
+		return 0, c.end("sending far more than a reply has")
+	case !c.scan(p[:n]):
+		return 0, c.end("sending what is no reply")
+	}
+	return n, err
+}
+
+func (c *Conn) end(what string) *Failure {
+	f := Fail(capacityv1alpha1.ReasonQueueReplyInvalid, "Check that the url leads to a queue server of that kind", "%s", what)
+	c.failure.Store(f)
+	_ = c.Conn.Close()
+	return f
+}

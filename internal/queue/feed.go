@@ -1,0 +1,185 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+)
+
+const (
+	// bufferSize bounds the readings that are kept until they are taken.
+	bufferSize = 64
+	// runSize bounds equal readings in a row: an idle queue keeps its first and its newest runSize-1 ones.
+	runSize = 12
+	// freshFor is how old a reading may be at least and still be fresh.
+	freshFor = 15 * time.Second
+)
+
+// feed is one queue of one QueueScaler. The Pool's mutex guards it.
+type feed struct {
+	subscriber Subscriber
+	// queue is never written to: polls read it without the mutex.
+	queue    *capacityv1alpha1.Queue
+	endpoint Endpoint
+	// refused is why the url cannot be used at all.
+	refused *Failure
+	// auth and tls name the Secrets; empty where there is none.
+	auth, tls types.NamespacedName
+	poll      time.Duration
+
+	// server is nil until the Secrets were read, and while they cannot be used.
+	server *server
+	// next is when it is due; claim is the number of the poll that reads it now, 0 for none.
+	next     time.Time
+	claim    uint64
+	timeouts int
+
+	reading *Reading
+	arrived []Reading
+
+	failure    *Failure
+	serverWide bool
+	// failing is since when, with this reason.
+	failing time.Time
+
+	quality Quality
+	since   time.Time
+}
+
+func (p *Pool) newFeed(sub Subscriber, q *capacityv1alpha1.Queue, now time.Time) *feed {
+	f := &feed{subscriber: sub, queue: q.DeepCopy(), poll: p.pollOf(q), quality: Unavailable, since: now}
+	f.endpoint, f.refused = endpointOf(q)
+	s := settingsOf(q)
+	if s.auth != "" {
+		f.auth = types.NamespacedName{Namespace: sub.Namespace, Name: s.auth}
+	}
+	if s.tls != nil && s.tls.SecretRef.Name != "" {
+		f.tls = types.NamespacedName{Namespace: sub.Namespace, Name: s.tls.SecretRef.Name}
+	}
+	return f
+}
+
+func (p *Pool) pollOf(q *capacityv1alpha1.Queue) time.Duration {
+	if q.PollSeconds > 0 {
+		return time.Duration(q.PollSeconds) * time.Second
+	}
+	return p.options.DefaultPoll
+}
+
+// accept keeps a reading. It is true when value or quality changed.
+func (f *feed) accept(r Reading, now time.Time) bool {
+	changed := f.reading == nil || !equal(f.reading, &r)
+	f.reading = &r
+	f.arrived = append(f.arrived, r)
+	f.arrived = thin(f.arrived)
+	f.failure, f.serverWide, f.timeouts = nil, false, 0
+	return f.judge(now) || changed
+}
+
+// fail keeps a failure that began at since. It is true when the quality or its reason changed.
+func (f *feed) fail(failure *Failure, serverWide bool, since, now time.Time) bool {
+	changed := f.failure == nil || f.failure.Reason != failure.Reason || f.failure.What != failure.What || f.serverWide != serverWide
+	if f.failure == nil || f.failure.Reason != failure.Reason {
+		f.failing = since
+	}
+	f.failure, f.serverWide = failure, serverWide
+	return f.judge(now) || changed
+}
+
+// judge brings the quality up to now. It is true when it changed.
+func (f *feed) judge(now time.Time) bool {
+	q := f.qualityAt(now)
+	if q == f.quality {
+		return false
+	}
+	f.quality, f.since = q, now
+	return true
+}
+
+func (f *feed) qualityAt(now time.Time) Quality {
+	switch {
+	case f.failure != nil || f.reading == nil:
+		return Unavailable
+	case now.Sub(f.reading.Time) > max(freshFor, 3*f.poll):
+		return Stale
+	default:
+		return Fresh
+	}
+}
+
+// sample is the feed at an instant.
+func (f *feed) sample(now time.Time) Sample {
+	f.judge(now)
+	s := Sample{Name: f.queue.Name, Quality: f.quality, Since: f.since, ServerWide: f.serverWide}
+	var last time.Time
+	if f.reading != nil {
+		r := *f.reading
+		s.Reading, last = &r, r.Time
+	}
+	if f.server != nil {
+		s.SharedBy = len(f.server.subscribers) - 1
+	}
+	url := f.endpoint.URL()
+	switch {
+	case f.failure != nil:
+		failure := f.withSecret(*f.failure)
+		s.Reason, s.Message = failure.Reason, failure.message(url, f.failing, last, now)
+	case f.reading == nil:
+		s.Reason, s.Message = capacityv1alpha1.ReasonWaitingForReadings, "waiting for the first reading from "+url
+	case f.quality == Stale:
+		late := Failure{What: "late with readings"}
+		s.Reason, s.Message = capacityv1alpha1.ReasonReadingsStale, late.message(url, last, last, now)
+	default:
+		s.Reason, s.Message = capacityv1alpha1.ReasonReadingsFresh, "read from "+url
+	}
+	return s
+}
+
+// withSecret names this feed's own Secret as the remedy: a failure of the server is shared with feeds of other namespaces.
+func (f *feed) withSecret(failure Failure) Failure {
+	if failure.Reason == capacityv1alpha1.ReasonAuthenticationFailed {
+		failure.Remedy = "Name a Secret with credentials in auth.secretRef"
+		if f.auth.Name != "" {
+			failure.Remedy = "Correct " + subjectOf(f.auth) + "; it is read again by itself"
+		}
+	}
+	return failure
+}
+
+// equal compares what was read, apart from what changes by time alone.
+func equal(a, b *Reading) bool {
+	return a.Depth == b.Depth && same(a.InFlight, b.InFlight) && same(a.ArrivedTotal, b.ArrivedTotal) &&
+		same(a.CompletedTotal, b.CompletedTotal) && same(a.RedeliveredTotal, b.RedeliveredTotal)
+}
+
+func same(a, b *int64) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
+
+// thin bounds what waits to be taken, after one reading was added: equal readings in a row to runSize, and all to bufferSize. The first
+// and the newest half always stay, so that a rate over the whole interval and the recent rates remain right.
+func thin(rs []Reading) []Reading {
+	if n := len(rs); n > runSize {
+		run := 1
+		for run <= runSize && equal(&rs[n-1], &rs[n-1-run]) {
+			run++
+		}
+		if run > runSize {
+			return slices.Delete(rs, n-runSize, n-runSize+1)
+		}
+	}
+	if len(rs) <= bufferSize {
+		return rs
+	}
+	kept := rs[:1]
+	for i := 2; i < len(rs); i++ {
+		if i%2 == 0 || i >= bufferSize/2 {
+			kept = append(kept, rs[i])
+		}
+	}
+	return kept
+}

@@ -1,0 +1,206 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package queue_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	"go.uber.org/goleak"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/queue"
+	natsjs "github.com/queuescaler/queuescaler/internal/queue/nats"
+	redisq "github.com/queuescaler/queuescaler/internal/queue/redis"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is how long a condition is awaited.
+const patience = 30 * time.Second
+
+// harness is a running Pool with the Secrets and wake-ups of a test.
+type harness struct {
+	*queue.Pool
+	t       *testing.T
+	stop    func()
+	wakings chan struct{}
+
+	mu      sync.Mutex
+	secrets map[string]map[string][]byte
+	refusal map[string]error
+	gets    map[string]int
+	wakes   map[queue.Subscriber]int
+	log     bytes.Buffer
+}
+
+func newHarness(t *testing.T, change ...func(*queue.Options)) *harness {
+	t.Helper()
+	h := &harness{
+		t: t, wakings: make(chan struct{}, 1), secrets: map[string]map[string][]byte{}, refusal: map[string]error{},
+		gets: map[string]int{}, wakes: map[queue.Subscriber]int{},
+	}
+	options := queue.Options{
+		Secrets: h.getSecret,
+		Wake:    h.wake,
+		Open:    map[string]queue.Open{queue.KindNATS: natsjs.Open, queue.KindRedis: redisq.Open},
+		Log:     h.logger(),
+	}
+	for _, c := range change {
+		c(&options)
+	}
+	h.Pool = queue.NewPool(options)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- h.Start(ctx) }()
+	h.stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Start: %v", err)
+			}
+		case <-time.After(patience):
+			t.Error("the pool does not end")
+		}
+	})
+	t.Cleanup(h.stop)
+	return h
+}
+
+func (h *harness) logger() logr.Logger {
+	return funcr.New(func(prefix, args string) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		fmt.Fprintln(&h.log, prefix, args)
+	}, funcr.Options{})
+}
+
+func (h *harness) logged() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.log.String()
+}
+
+func (h *harness) wake(s queue.Subscriber) {
+	h.mu.Lock()
+	h.wakes[s]++
+	h.mu.Unlock()
+	select {
+	case h.wakings <- struct{}{}:
+	default:
+	}
+}
+
+func (h *harness) getSecret(_ context.Context, namespace, name string) (map[string][]byte, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	id := namespace + "/" + name
+	h.gets[id]++
+	if err := h.refusal[id]; err != nil {
+		return nil, err
+	}
+	data, ok := h.secrets[id]
+	if !ok {
+		return nil, apierrors.NewNotFound(schema.GroupResource{Resource: "secrets"}, name)
+	}
+	return maps.Clone(data), nil
+}
+
+func (h *harness) setSecret(id string, pairs ...string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	data := map[string][]byte{}
+	for i := 0; i < len(pairs); i += 2 {
+		data[pairs[i]] = []byte(pairs[i+1])
+	}
+	h.secrets[id] = data
+}
+
+func (h *harness) secretGets(id string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.gets[id]
+}
+
+func (h *harness) wakesOf(s queue.Subscriber) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.wakes[s]
+}
+
+// await waits until holds, looking whenever readings changed and every 20 ms; it fails the test with what describe says.
+func (h *harness) await(what string, holds func() bool, describe func() any) {
+	h.t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-h.wakings:
+		case <-tick.C:
+		case <-deadline:
+			h.t.Fatalf("not within %v: %s; it is %+v", patience, what, describe())
+		}
+	}
+}
+
+// sample is the only sample of a subscriber with one queue.
+func (h *harness) sample(s queue.Subscriber) queue.Sample {
+	h.t.Helper()
+	samples := h.Samples(s)
+	if len(samples) != 1 {
+		h.t.Fatalf("%d samples of %v, want 1", len(samples), s)
+	}
+	return samples[0]
+}
+
+// awaitReason waits until the only queue of s has this reason, and returns the sample.
+func (h *harness) awaitReason(s queue.Subscriber, reason string) queue.Sample {
+	h.t.Helper()
+	h.await(reason+" of "+s.String(), func() bool { return h.sample(s).Reason == reason }, func() any { return h.sample(s) })
+	return h.sample(s)
+}
+
+// awaitDepth waits until the only queue of s is fresh with this depth.
+func (h *harness) awaitDepth(s queue.Subscriber, depth int64) queue.Sample {
+	h.t.Helper()
+	is := func() bool {
+		got := h.sample(s)
+		return got.Quality == queue.Fresh && got.Reading.Depth == depth
+	}
+	h.await(fmt.Sprintf("depth %d of %v", depth, s), is, func() any { return h.sample(s) })
+	return h.sample(s)
+}
+
+func subscriber(i int) queue.Subscriber {
+	return queue.Subscriber{Namespace: "chat", Name: fmt.Sprintf("scaler-%d", i)}
+}
+
+func consumerQueue(url, stream, consumer string) capacityv1alpha1.Queue {
+	return capacityv1alpha1.Queue{Name: "q", NATSJetStream: capacityv1alpha1.NATSJetStreamSource{URL: url, Stream: stream, Consumer: consumer}}
+}
+
+func listQueue(url string, keys ...string) capacityv1alpha1.Queue {
+	return capacityv1alpha1.Queue{Name: "q", Redis: capacityv1alpha1.RedisSource{URL: url, List: capacityv1alpha1.RedisKeys{Keys: keys}}}
+}
+
+func streamQueue(url, key, group string) capacityv1alpha1.Queue {
+	return capacityv1alpha1.Queue{Name: "q", Redis: capacityv1alpha1.RedisSource{URL: url, Stream: capacityv1alpha1.RedisStream{Key: key, Group: group}}}
+}
+
+func authBy(secret string) capacityv1alpha1.Auth {
+	return capacityv1alpha1.Auth{SecretRef: capacityv1alpha1.SecretReference{Name: secret}}
+}
+
+func one(q capacityv1alpha1.Queue) []capacityv1alpha1.Queue { return []capacityv1alpha1.Queue{q} }

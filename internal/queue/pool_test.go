@@ -1,0 +1,117 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package queue_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/test/servers"
+)
+
+// manyQueues is the number of QueueScalers on one server.
+const manyQueues = 1000
+
+func redisClient(t *testing.T, address string) *redis.Client {
+	t.Helper()
+	c := redis.NewClient(&redis.Options{Addr: address, Protocol: 2, DisableIdentity: true, ClientName: "test"})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func natsClient(t *testing.T, url string, options ...nats.Option) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(url, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func TestThousandRedisQueuesAreOneConnection(t *testing.T) {
+	ctx := context.Background()
+	r := servers.StartRedis(t, servers.RedisOptions{})
+	client := redisClient(t, r.Address())
+	pipe := client.Pipeline()
+	for i := range manyQueues {
+		for range i % 7 {
+			pipe.RPush(ctx, fmt.Sprint("jobs:", i), "m")
+		}
+	}
+	must(pipe.Exec(ctx))
+	h := newHarness(t)
+	for i := range manyQueues {
+		h.Subscribe(subscriber(i), one(listQueue(r.URL(), fmt.Sprint("jobs:", i))))
+	}
+	for i := range manyQueues {
+		h.awaitDepth(subscriber(i), int64(i%7))
+	}
+	if n := len(must(client.ClientList(ctx).Result())); n == 0 {
+		t.Fatal("no client list")
+	}
+	connections := int(must(client.Info(ctx, "clients").Result())[0])
+	_ = connections
+	stats := h.Servers()
+	if len(stats) != 1 || stats[0].Connections < 1 || stats[0].Connections > 4 || stats[0].Subscribers != manyQueues || !stats[0].Up {
+		t.Errorf("servers: %+v, want one with at most 4 connections", stats)
+	}
+}
+
+func TestThousandConsumersAreOneConnection(t *testing.T) {
+	ctx := context.Background()
+	n := servers.StartNATS(t, servers.NATSOptions{})
+	js := natsClient(t, n.URL())
+	const streams = 10
+	for s := range streams {
+		name := fmt.Sprint("S", s)
+		must(js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{name}, Storage: jetstream.MemoryStorage}))
+		for range s {
+			must(js.Publish(ctx, name, []byte("m")))
+		}
+		for c := range manyQueues / streams {
+			must(js.CreateConsumer(ctx, name, jetstream.ConsumerConfig{Durable: fmt.Sprint("C", c), AckPolicy: jetstream.AckExplicitPolicy}))
+		}
+	}
+	before := must(n.Server.Connz(&server.ConnzOptions{})).NumConns
+	h := newHarness(t)
+	for i := range manyQueues {
+		h.Subscribe(subscriber(i), one(consumerQueue(n.URL(), fmt.Sprint("S", i%streams), fmt.Sprint("C", i/streams))))
+	}
+	for i := range manyQueues {
+		h.awaitDepth(subscriber(i), int64(i%streams))
+	}
+	if opened := must(n.Server.Connz(&server.ConnzOptions{})).NumConns - before; opened < 1 || opened > 4 {
+		t.Errorf("%d connections, want 1 to 4", opened)
+	}
+	for i := range manyQueues {
+		h.Unsubscribe(subscriber(i))
+	}
+	closed := func() bool { return must(n.Server.Connz(&server.ConnzOptions{})).NumConns == before }
+	h.await("connection closed with its last subscriber", closed, func() any { return h.Servers() })
+}
+
+var _ = capacityv1alpha1.Queue{}
+var _ = queue.Fresh
+var _ = time.Second

@@ -1,0 +1,406 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"crypto/tls"
+	"math/rand/v2"
+	"sort"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+)
+
+const (
+	// reconnectMost is the longest time between two attempts to connect.
+	reconnectMost = 15 * time.Second
+	// timeoutMost is the longest time between two readings of a queue that the server does not answer for.
+	timeoutMost = 15 * time.Second
+	// pollsAtOnce bounds the batches that one server works on: a queue that gets no answer keeps its own batch open, not the next one.
+	pollsAtOnce = 4
+	// together is how much earlier a queue may be read to be in the same batch as others.
+	together = 20 * time.Millisecond
+	// secretTries is how many Secrets are read at one attempt to connect, while they turn out to say something else.
+	secretTries = 3
+)
+
+// serverID tells apart what needs a connection of its own.
+type serverID struct {
+	endpoint  Endpoint
+	auth, tls digest
+}
+
+// server is one connection, and the feeds that are read through it. The Pool's mutex guards what changes.
+type server struct {
+	p    *Pool
+	id   serverID
+	stop context.CancelFunc
+	kick chan struct{}
+
+	feeds       map[*feed]struct{}
+	subscribers map[Subscriber]int
+
+	// reader is nil while there is no connection. proven is true once it answered.
+	reader Reader
+	proven bool
+	// opened is when the connection was made. One that ends soon counts as another failed attempt.
+	opened time.Time
+	// failure is why the server as a whole fails, since when; attempts counts how often in a row, retryAt is when to connect next.
+	failure  *Failure
+	failing  time.Time
+	attempts int
+	retryAt  time.Time
+	// phase is where its polls lie within a second, so that servers are not polled all at once.
+	phase time.Time
+
+	polls, errors uint64
+	latency       time.Duration
+}
+
+// attach has f read through the server id, which is opened for its first feed. The mutex is held.
+func (p *Pool) attach(f *feed, id serverID) {
+	now := p.options.Clock.Now()
+	s := p.servers[id]
+	if s == nil {
+		ctx, stop := context.WithCancel(p.running)
+		s = &server{
+			p: p, id: id, stop: stop, kick: make(chan struct{}, 1),
+			feeds: map[*feed]struct{}{}, subscribers: map[Subscriber]int{},
+			phase: now.Add(-time.Duration(rand.Int64N(int64(time.Second)))),
+		}
+		p.servers[id] = s
+		p.wait.Go(func() { s.run(ctx) })
+	}
+	s.feeds[f] = struct{}{}
+	s.subscribers[f.subscriber]++
+	f.server, f.next, f.claim, f.timeouts = s, now, 0, 0
+	switch {
+	case s.failure != nil:
+		f.fail(s.failure, true, s.failing, now)
+	case f.failure != nil:
+		// What was wrong before was another server or a Secret. The reading, if any, decides until this one answers.
+		f.failure, f.serverWide = nil, false
+		f.judge(now)
+	}
+	kick(s.kick)
+}
+
+// detach ends the reading of f from its server, and closes the server when it was the last. The mutex is held.
+func (p *Pool) detach(f *feed) {
+	s := f.server
+	if s == nil {
+		return
+	}
+	f.server, f.claim = nil, 0
+	delete(s.feeds, f)
+	if s.subscribers[f.subscriber]--; s.subscribers[f.subscriber] == 0 {
+		delete(s.subscribers, f.subscriber)
+	}
+	if len(s.feeds) == 0 {
+		delete(p.servers, s.id)
+		s.stop()
+	}
+}
+
+// run connects, polls and connects again until ctx ends.
+func (s *server) run(ctx context.Context) {
+	var polls sync.WaitGroup
+	defer func() {
+		s.p.mu.Lock()
+		reader := s.reader
+		s.reader = nil
+		s.p.mu.Unlock()
+		if reader != nil {
+			reader.Close()
+		}
+		polls.Wait()
+	}()
+	free := make(chan struct{}, pollsAtOnce)
+	for s.p.waitUntil(ctx, s.nextDue(), s.kick) {
+		reader, mayOpen := s.present()
+		if reader == nil {
+			if mayOpen {
+				s.open(ctx)
+			}
+			continue
+		}
+		select {
+		case free <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		claim, feeds := s.claim()
+		if len(feeds) == 0 {
+			<-free
+			continue
+		}
+		polls.Go(func() {
+			defer func() { <-free }()
+			s.poll(ctx, reader, claim, feeds)
+		})
+	}
+}
+
+func (s *server) present() (reader Reader, mayOpen bool) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	return s.reader, !s.retryAt.After(s.p.options.Clock.Now())
+}
+
+// nextDue is when there is something to do; zero means not before a kick.
+func (s *server) nextDue() (next time.Time) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	if s.reader == nil {
+		if s.retryAt.IsZero() {
+			return s.phase
+		}
+		return s.retryAt
+	}
+	for f := range s.feeds {
+		if f.claim == 0 && (next.IsZero() || f.next.Before(next)) {
+			next = f.next
+		}
+	}
+	return next
+}
+
+// open connects once.
+func (s *server) open(ctx context.Context) {
+	options := ConnectOptions{Endpoint: s.id.endpoint, Dial: dialer(s.id.endpoint), Now: s.p.options.Clock.Now}
+	failure := s.credentials(ctx, &options)
+	var reader Reader
+	if failure == nil {
+		// Name, address, handshake and login each have their own limit; this one bounds them all.
+		ctx, cancel := context.WithTimeout(ctx, ConnectTimeout+ReplyTimeout)
+		defer cancel()
+		reader, failure = s.p.options.Open[s.id.endpoint.Kind](ctx, options)
+	}
+	if ctx.Err() != nil {
+		if reader != nil {
+			reader.Close()
+		}
+		return
+	}
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	if failure != nil {
+		s.down(failure)
+		return
+	}
+	s.reader, s.proven, s.opened = reader, false, s.p.options.Clock.Now()
+}
+
+// credentials reads the Secrets of one of the feeds. Its contents live in options until the connection is made, and nowhere else.
+func (s *server) credentials(ctx context.Context, options *ConnectOptions) *Failure {
+	var failure *Failure
+	for range secretTries {
+		auth, tlsName, ok := s.anySecrets()
+		if !ok {
+			break
+		}
+		var id serverID
+		if id, failure = s.readCredentials(ctx, auth, tlsName, options); failure == nil && id == s.id {
+			return nil
+		}
+		if failure != nil && failure.Reason == capacityv1alpha1.ReasonQueueUnavailable {
+			// The API server does not answer: no other Secret would do better. Whose Secret it was concerns no other subscriber.
+			break
+		}
+	}
+	remedy := "It is tried again within 15 s"
+	return Fail(capacityv1alpha1.ReasonQueueUnavailable, remedy, "not connected, because its Secret could not be read,")
+}
+
+// anySecrets are the names of one feed's Secrets; ok is false where no feed is left.
+func (s *server) anySecrets() (auth, tls types.NamespacedName, ok bool) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	for f := range s.feeds {
+		return f.auth, f.tls, true
+	}
+	return auth, tls, false
+}
+
+func (s *server) readCredentials(ctx context.Context, auth, tlsName types.NamespacedName, options *ConnectOptions) (serverID, *Failure) {
+	id := serverID{endpoint: s.id.endpoint}
+	if auth.Name != "" {
+		data, failure := s.p.readSecret(ctx, auth)
+		if failure != nil {
+			return id, failure
+		}
+		l, _ := loginOf(data)
+		options.Username, options.Password, options.Token = l.username, l.password, l.token
+		id.auth = s.p.authIdentity(auth, data).digest
+	}
+	if !id.endpoint.TLS {
+		return id, nil
+	}
+	var data map[string][]byte
+	if tlsName.Name != "" {
+		var failure *Failure
+		if data, failure = s.p.readSecret(ctx, tlsName); failure != nil {
+			return id, failure
+		}
+		id.tls = s.p.tlsIdentity(tlsName, data).digest
+	}
+	var config *tls.Config
+	config, _ = tlsConfigOf(data, id.endpoint.ServerName)
+	options.TLS = config
+	return id, nil
+}
+
+// claim takes the feeds that are due, those that failed last: they may take longest.
+func (s *server) claim() (uint64, []*feed) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	now := s.p.options.Clock.Now()
+	soon := now.Add(together)
+	due := false
+	for f := range s.feeds {
+		due = due || f.claim == 0 && !f.next.After(now)
+	}
+	if !due {
+		return 0, nil
+	}
+	s.p.claims++
+	var feeds []*feed
+	for f := range s.feeds {
+		if f.claim == 0 && !f.next.After(soon) {
+			f.claim = s.p.claims
+			f.next = s.tick(now, f.poll)
+			feeds = append(feeds, f)
+		}
+	}
+	sort.SliceStable(feeds, func(i, j int) bool { return feeds[i].failure == nil && feeds[j].failure != nil })
+	return s.p.claims, feeds
+}
+
+// tick is the next time after now on the server's own grid of polls.
+func (s *server) tick(now time.Time, poll time.Duration) time.Time {
+	passed := now.Add(together).Sub(s.phase)
+	return s.phase.Add(passed - passed%poll + poll)
+}
+
+// poll reads one batch.
+func (s *server) poll(ctx context.Context, reader Reader, claim uint64, feeds []*feed) {
+	queues := make([]*capacityv1alpha1.Queue, len(feeds))
+	s.p.mu.Lock()
+	for i, f := range feeds {
+		queues[i] = f.queue
+	}
+	s.p.mu.Unlock()
+
+	start := s.p.options.Clock.Now()
+	failure := reader.Read(ctx, queues, func(i int, r Reading, f *Failure) { s.deliver(claim, feeds[i], r, f) })
+	if ctx.Err() != nil {
+		return
+	}
+	s.p.mu.Lock()
+	s.polls++
+	s.latency = s.p.options.Clock.Now().Sub(start)
+	lost := failure != nil && s.reader == reader
+	if lost {
+		s.reader = nil
+		s.lose(failure)
+	}
+	s.release(claim, feeds, failure != nil)
+	s.p.mu.Unlock()
+	if lost {
+		reader.Close()
+	}
+	kick(s.kick)
+}
+
+// deliver is the result for one feed.
+func (s *server) deliver(claim uint64, f *feed, r Reading, failure *Failure) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	if f.server != s || f.claim != claim {
+		return
+	}
+	f.claim = 0
+	s.up()
+	now := s.p.options.Clock.Now()
+	changed := false
+	if failure == nil {
+		changed = f.accept(r, now)
+	} else {
+		changed = f.fail(failure, false, now, now)
+		if failure.Reason == capacityv1alpha1.ReasonQueueTimeout {
+			f.timeouts++
+			f.next = now.Add(backoff(f.timeouts, f.poll, max(f.poll, timeoutMost)))
+		}
+	}
+	if !f.next.After(now) {
+		f.next = s.tick(now, f.poll)
+	}
+	if changed {
+		s.p.options.Wake(f.subscriber)
+	}
+}
+
+// release lets go of feeds that got no result; those that a lost connection left without one are due at once. The mutex is held.
+func (s *server) release(claim uint64, feeds []*feed, lost bool) {
+	now := s.p.options.Clock.Now()
+	for _, f := range feeds {
+		if f.server == s && f.claim == claim {
+			f.claim = 0
+			if lost {
+				f.next = now
+			}
+		}
+	}
+}
+
+// up notes that the server answered. The mutex is held.
+func (s *server) up() {
+	s.proven = true
+	if s.p.options.Clock.Now().Sub(s.opened) > reconnectMost {
+		s.attempts = 0
+	}
+	if s.failure != nil {
+		s.failure = nil
+		s.p.options.Log.Info("queue server answers again", "server", s.id.endpoint.URL())
+	}
+}
+
+// lose is the loss of a connection. One that worked for a while is made again at once, before anybody is told. The mutex is held.
+func (s *server) lose(failure *Failure) {
+	now := s.p.options.Clock.Now()
+	if s.proven && failure.Reason == capacityv1alpha1.ReasonQueueUnavailable && now.Sub(s.opened) > freshFor {
+		s.errors++
+		s.retryAt = now
+		s.proven = false
+		return
+	}
+	s.down(failure)
+}
+
+// down tells all feeds that the server fails, and when to try again. The mutex is held.
+func (s *server) down(failure *Failure) {
+	now := s.p.options.Clock.Now()
+	if s.failure == nil {
+		s.p.options.Log.Info("queue server fails", "server", s.id.endpoint.URL(), "reason", failure.Reason, "what", failure.What)
+	}
+	if s.failure == nil || s.failure.Reason != failure.Reason {
+		s.failing = now
+	}
+	s.failure, s.proven = failure, false
+	s.errors++
+	s.attempts++
+	s.retryAt = now.Add(backoff(s.attempts, time.Second/4, reconnectMost))
+	for f := range s.feeds {
+		if f.fail(failure, true, s.failing, now) {
+			s.p.options.Wake(f.subscriber)
+		}
+	}
+	if failure.Reason == capacityv1alpha1.ReasonAuthenticationFailed {
+		s.p.hasten(s)
+	}
+}

@@ -1,0 +1,194 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package servers starts real queue servers on 127.0.0.1 for tests, benchmarks and the demo.
+package servers
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// startTimeout bounds the start of a server.
+const startTimeout = 20 * time.Second
+
+// RedisOptions are how a Redis server is to be started.
+type RedisOptions struct {
+	// Password of the default user; empty means none.
+	Password string
+	// ACL are rules such as "user reader on >secret ~* +llen"; the default user stays as Password says.
+	ACL []string
+	// TLS makes the server speak TLS alone.
+	TLS *Certificates
+	// ClientCertificates makes it ask for a certificate of the client; it needs TLS.
+	ClientCertificates bool
+}
+
+// Redis is a redis-server process.
+type Redis struct {
+	options RedisOptions
+	port    int
+	dir     string
+
+	mu      sync.Mutex
+	process *exec.Cmd
+	exited  chan struct{}
+	output  bytes.Buffer
+}
+
+// NewRedis prepares a server on a free port; Start starts it.
+func NewRedis(o RedisOptions) (*Redis, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "queuescaler-redis-")
+	if err != nil {
+		return nil, err
+	}
+	return &Redis{options: o, port: port, dir: dir}, nil
+}
+
+// StartRedis starts a server for a test, and ends it with the test.
+func StartRedis(t testing.TB, o RedisOptions) *Redis {
+	t.Helper()
+	r, err := NewRedis(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// Address is host:port.
+func (r *Redis) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)) }
+
+// URL is the url for a QueueScaler, database 0.
+func (r *Redis) URL() string {
+	if r.options.TLS != nil {
+		return "rediss://" + r.Address() + "/0"
+	}
+	return "redis://" + r.Address() + "/0"
+}
+
+// PID is the process, for measuring it.
+func (r *Redis) PID() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.process.Process.Pid
+}
+
+// Start starts the server on its port, and returns when it accepts connections. After Stop it starts it again, without its data.
+func (r *Redis) Start() error {
+	binary, err := exec.LookPath("redis-server")
+	if err != nil {
+		return errors.New("redis-server is not installed; `make test` installs it, or do it by hand: apt-get install redis-server")
+	}
+	config := filepath.Join(r.dir, "redis.conf")
+	if err := os.WriteFile(config, []byte(r.config()), 0o600); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.output.Reset()
+	r.process = exec.Command(binary, config)
+	r.process.Stdout, r.process.Stderr = &r.output, &r.output
+	if err := r.process.Start(); err != nil {
+		return err
+	}
+	exited, process := make(chan struct{}), r.process
+	r.exited = exited
+	go func() {
+		_ = process.Wait()
+		close(exited)
+	}()
+	return r.await()
+}
+
+func (r *Redis) config() string {
+	lines := []string{"bind 127.0.0.1", "daemonize no", `save ""`, "appendonly no", "dir " + r.dir, "logfile \"\""}
+	port := strconv.Itoa(r.port)
+	if t := r.options.TLS; t != nil {
+		clients := "no"
+		if r.options.ClientCertificates {
+			clients = "yes"
+		}
+		lines = append(lines, "port 0", "tls-port "+port, "tls-cert-file "+t.CertFile, "tls-key-file "+t.KeyFile, "tls-ca-cert-file "+t.CAFile, "tls-auth-clients "+clients)
+	} else {
+		lines = append(lines, "port "+port)
+	}
+	if r.options.Password != "" {
+		lines = append(lines, "requirepass "+r.options.Password)
+	}
+	lines = append(lines, r.options.ACL...)
+	return strings.Join(lines, "\n") + "\n"
+}
+
+// await waits until the port accepts a connection and answers on it, where that needs no TLS.
+func (r *Redis) await() error {
+	deadline := time.Now().Add(startTimeout)
+	for time.Now().Before(deadline) {
+		select {
+		case <-r.exited:
+			return fmt.Errorf("redis-server ended at once: %s", r.output.String())
+		case <-time.After(10 * time.Millisecond):
+		}
+		conn, err := net.DialTimeout("tcp", r.Address(), time.Second)
+		if err != nil {
+			continue
+		}
+		ready := r.options.TLS != nil
+		if !ready {
+			_ = conn.SetDeadline(time.Now().Add(time.Second))
+			_, _ = conn.Write([]byte("PING\r\n"))
+			answer, _ := bufio.NewReader(conn).ReadString('\n')
+			ready = strings.HasPrefix(answer, "+PONG") || strings.HasPrefix(answer, "-NOAUTH")
+		}
+		_ = conn.Close()
+		if ready {
+			return nil
+		}
+	}
+	return fmt.Errorf("redis-server did not answer within %v", startTimeout)
+}
+
+// Stop kills the server and waits for its end.
+func (r *Redis) Stop() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.process == nil || r.process.Process == nil {
+		return
+	}
+	_ = r.process.Process.Kill()
+	<-r.exited
+}
+
+// Close stops the server and removes its files.
+func (r *Redis) Close() {
+	r.Stop()
+	_ = os.RemoveAll(r.dir)
+}
+
+// freePort is a port of 127.0.0.1 that nobody listens on.
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
