@@ -18,7 +18,7 @@ func explain(in input, r recommendation, stable, end outcome, lent int32) (reaso
 		reason, text = end.reason, end.message+"; "+r.message
 	}
 	if present := in.Target.Replicas; end.replicas == present {
-		message = fmt.Sprintf("%d replicas: %s", present, text)
+		message = fmt.Sprintf("%s: %s", count(present, "replica"), text)
 	} else {
 		message = fmt.Sprintf("%d → %d: %s", present, end.replicas, text)
 	}
@@ -38,11 +38,15 @@ func (in input) lentText(lent int32) string {
 	if lent == 0 {
 		return ""
 	}
-	slots := "slots"
-	if lent == 1 {
-		slots = "slot"
+	return fmt.Sprintf("; %s lent, %d left", count(lent, "slot"), max(0, in.Pool.Warm+in.Pool.Lent-lent))
+}
+
+// count is n things.
+func count(n int32, thing string) string {
+	if n == 1 {
+		return "1 " + thing
 	}
-	return fmt.Sprintf("; %d %s lent, %d left", lent, slots, max(0, in.Pool.Warm+in.Pool.Lent-lent))
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // able is the condition AbleToScale.
@@ -64,7 +68,7 @@ func active(in input) Finding {
 	}
 	switch {
 	case in.fallback:
-		return Finding{no, reasonFallback, noData(in) + fmt.Sprintf("; at least %d replicas meanwhile", in.Fallback.Min)}
+		return Finding{no, reasonFallback, noData(in) + fmt.Sprintf("; at least %s meanwhile", count(in.Fallback.Min, "replica"))}
 	case in.load.fresh == 0 || in.load.stale > 0:
 		return Finding{no, reasonStale, noData(in)}
 	default:

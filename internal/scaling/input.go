@@ -146,6 +146,7 @@ func boundedPolicy(p Policy) Policy {
 		d.Seconds = between(d.Seconds, 1e-3, 1e9, 60)
 		d.Utilization = between(d.Utilization, 0.01, 1, 0.8)
 		d.Concurrency = between(d.Concurrency, 1, 1e9, 1)
+		d.Prior = between(d.Prior, 0, maxAmount, 0)
 		p.Drain = &d
 	}
 	p.Behavior.ScaleUp = p.Behavior.ScaleUp.bounded()

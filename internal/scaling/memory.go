@@ -58,6 +58,8 @@ func (m Memory) advance(now time.Time, p Policy, o Observation) Memory {
 	if o.Target.Found {
 		if m.seen && m.replicas != o.Target.Replicas {
 			m.steps = noteStep(m.steps, now, o.Target.Replicas-m.replicas, longestPeriod(p.Behavior))
+			// Either our decision arrived, or somebody else's number is adopted.
+			m.desired = o.Target.Replicas
 		}
 		m.replicas, m.seen = o.Target.Replicas, true
 	}

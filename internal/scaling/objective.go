@@ -7,8 +7,8 @@ import "fmt"
 
 // capacity is what is completed per second while there is work, at the present number of serving pods; false: not known.
 func (in input) capacity() (float64, bool) {
-	if mu := in.Rate; mu.Known == Given || mu.Known == Measured {
-		return float64(in.serving()) * mu.PerReplica, true
+	if in.rateKnown() {
+		return float64(in.serving()) * in.Rate.PerReplica, true
 	}
 	return in.load.throughput, in.load.throughputKnown
 }
@@ -78,8 +78,8 @@ func (in input) inTime(seconds float64) bool {
 	if in.atOnce() {
 		return true
 	}
-	if mu := in.Rate; mu.Known == Given || mu.Known == Measured {
-		return in.load.arrival/mu.PerReplica+in.load.waiting <= float64(in.serving())+1e-9
+	if in.rateKnown() {
+		return in.load.arrival/in.Rate.PerReplica+in.load.waiting <= float64(in.serving())+1e-9
 	}
 	return seconds <= in.load.seconds
 }

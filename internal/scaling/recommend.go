@@ -33,7 +33,7 @@ func recommend(in input) (recommendation, growth) {
 		return standing(in), g
 	case in.Drain == nil:
 		r, g = plain(in), growth{}
-	case in.Rate.Known == Given || in.Rate.Known == Measured:
+	case in.rateKnown():
 		r, g = drain(in), growth{}
 	default:
 		r, g = grow(in)
@@ -94,6 +94,18 @@ func drain(in input) recommendation {
 		r.replicas, r.reason = max(r.replicas, in.withoutRates()), reasonArrivalUnknown
 	}
 	return r
+}
+
+// rateKnown is false where there is at most a lower bound of μ and no prior.
+func (in input) rateKnown() bool {
+	switch in.Rate.Known {
+	case Given, Measured:
+		return true
+	case AtLeast:
+		return in.Drain != nil && in.Drain.Prior > 0
+	default:
+		return false
+	}
 }
 
 // fromRate is max( ceil(λ/(μ·ρ)), ceil(λ/μ + waiting) ), at least what is known of it.

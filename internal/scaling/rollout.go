@@ -21,7 +21,7 @@ type rolloutHold struct {
 // in this order: the policy; a person; the timeout; an objective that was missed for too long.
 func (in *input) assessHold() (rolloutHold, *Finding) {
 	r, h := in.Observation.Rollout, rolloutHold{}
-	if !r.MayScaleDown {
+	if !r.MayScaleDown || r.InProgress {
 		h.forbids |= down
 	}
 	if r.MayScaleUp && !(r.LendFirst && in.Pool.Warm > 0) {

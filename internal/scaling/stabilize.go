@@ -56,6 +56,9 @@ func withinTolerance(in input, out outcome) outcome {
 			return out
 		}
 	}
+	if (out.replicas > present && present >= in.Max) || (out.replicas < present && present <= in.Min) {
+		return out // for limit to say so
+	}
 	difference := math.Abs(float64(out.replicas) - float64(present))
 	if difference == 0 || difference > tolerance*float64(present) {
 		return out
@@ -169,7 +172,7 @@ func longestPeriod(b Behavior) time.Duration {
 func limit(in input, stable outcome, r recommendation) outcome {
 	n := stable.replicas
 	var out outcome
-	if in.fallback && n < in.Fallback.Min {
+	if in.fallback && n <= in.Fallback.Min {
 		n = in.Fallback.Min
 		out.reason, out.message = reasonFallback, fmt.Sprintf("fallback.minReplicas %d, since no queue could be read for %s", n, duration(in.Fallback.After))
 	}

@@ -33,6 +33,9 @@ type Drain struct {
 	Utilization float64
 	// Concurrency is c, at least 1.
 	Concurrency float64
+	// Prior is the service rate of the spec; 0 for none. With one, a higher lower bound of μ takes its place; without,
+	// a lower bound alone says too little to take the full step.
+	Prior float64
 }
 
 // Behavior has a rule for each direction, with the meaning of autoscaling/v2.

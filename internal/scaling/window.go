@@ -30,17 +30,20 @@ func lowest(a, b int32) bool  { return a <= b }
 // push returns the window of the given length with value in force from now on. What was in force before was so until now.
 func (w window) push(now time.Time, value int32, length time.Duration, outdoes extreme) window {
 	at, ms := now.UnixMilli(), length.Milliseconds()
+	if ms <= 0 {
+		return window{{at, value}}
+	}
 	next := make(window, 0, len(w)+1)
 	if n := len(w); n > 0 {
 		next = append(next, w...)
 		next[n-1].at = at
-		next = next.merged(at/max(ms/60, 1), max(ms/60, 1))
+		next = next.merged(max(ms/60, 1))
 	}
 	for n := len(next); n > 0 && outdoes(value, next[n-1].value); n = len(next) {
 		next = next[:n-1]
 	}
 	next = append(next, entry{at, value})
-	next = slices.DeleteFunc(next, func(e entry) bool { return e.at <= at-ms && e.at < at })
+	next = slices.DeleteFunc(next, func(e entry) bool { return e.at <= at-ms })
 	for len(next) > maxEntries {
 		next[1].value = next[0].value
 		next = next[1:]
@@ -49,9 +52,9 @@ func (w window) push(now time.Time, value int32, length time.Duration, outdoes e
 }
 
 // merged joins the newest entry with the one before, if that ended in the same grain of time.
-func (w window) merged(bucket, grain int64) window {
+func (w window) merged(grain int64) window {
 	n := len(w)
-	if n < 2 || w[n-2].at/grain != bucket {
+	if n < 2 || w[n-2].at/grain != w[n-1].at/grain {
 		return w
 	}
 	w[n-2].at = w[n-1].at
