@@ -27,6 +27,8 @@ type podTrouble struct {
 	Unschedulable time.Time
 	// Cluster is true where something other than the revision is at fault: scheduling, quota, image pull.
 	Cluster bool
+	// CannotCreate is true where pods cannot even be created, as with a quota.
+	CannotCreate bool
 	// Message names one pod, how many are like it, and the reason; empty without trouble.
 	Message string
 }
@@ -40,16 +42,25 @@ func (r *QueueScalerReconciler) podTrouble(ctx context.Context, now time.Time, d
 	if !s.troubleAt.IsZero() && now.Sub(s.troubleAt) < podsEvery && now.After(s.troubleAt) {
 		return s.trouble, nil
 	}
-	selector, err := notSlots(d)
+	pods, err := r.targetPods(ctx, d)
 	if err != nil {
 		return podTrouble{}, err
 	}
+	s.trouble, s.troubleAt = troubleOf(d, pods), now
+	return s.trouble, nil
+}
+
+// targetPods lists the target's pods live, at most 500 of them, without slots.
+func (r *QueueScalerReconciler) targetPods(ctx context.Context, d *appsv1.Deployment) ([]corev1.Pod, error) {
+	selector, err := notSlots(d)
+	if err != nil {
+		return nil, err
+	}
 	var pods corev1.PodList
 	if err := r.APIReader.List(ctx, &pods, client.InNamespace(d.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.Limit(500)); err != nil {
-		return podTrouble{}, fmt.Errorf("list pods of deployment %s: %w", d.Name, err)
+		return nil, fmt.Errorf("list pods of deployment %s: %w", d.Name, err)
 	}
-	s.trouble, s.troubleAt = troubleOf(d, pods.Items), now
-	return s.trouble, nil
+	return pods.Items, nil
 }
 
 func notSlots(d *appsv1.Deployment) (labels.Selector, error) {
@@ -69,7 +80,7 @@ func troubleOf(d *appsv1.Deployment, pods []corev1.Pod) podTrouble {
 	var t podTrouble
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			t = podTrouble{Cluster: true, Message: fmt.Sprintf("pods cannot be created: %s", c.Message)}
+			t = podTrouble{Cluster: true, CannotCreate: true, Message: fmt.Sprintf("pods cannot be created: %s", c.Message)}
 		}
 	}
 	unschedulable, pulling, crashing := 0, 0, 0

@@ -1,0 +1,119 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/queuescaler/queuescaler/internal/standby"
+)
+
+// configEvery is how often the ConfigMaps and Secrets that a pool's template refers to are read: one GET each.
+const configEvery = time.Minute
+
+// configState is what is known of the data that the pool's template refers to. A slot that was made with other data is
+// stale, but is replaced only once pods of the target that started since the change have soaked.
+type configState struct {
+	// Revision is the pod-template-hash that this is about.
+	Revision string
+	Digest   string
+	// Since is when the digest was first seen, Soaked whether slots with another one may be replaced.
+	Since  time.Time
+	Soaked bool
+	readAt time.Time
+}
+
+// observeConfig digests the data that the template refers to. Only the digest is kept.
+func (r *QueueScalerReconciler) observeConfig(ctx context.Context, seen *observed, s *scaler, template *corev1.PodTemplateSpec) error {
+	hash := s.soak.SoakedHash
+	if s.config.Revision == hash && seen.now.Sub(s.config.readAt) < configEvery && !seen.now.Before(s.config.readAt) {
+		return nil
+	}
+	data := map[standby.Ref]map[string][]byte{}
+	for _, ref := range standby.ConfigRefs(template) {
+		content, err := r.configData(ctx, seen.qs.Namespace, ref)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("read %s %s, which the target's template refers to: %w", ref.Kind, ref.Name, err)
+		}
+		data[ref] = content
+	}
+	digest := standby.ConfigDigest(data)
+	if s.config.Revision != hash || s.config.Digest != digest {
+		s.config = configState{Revision: hash, Digest: digest, Since: seen.now}
+	}
+	s.config.readAt = seen.now
+	if !slices.ContainsFunc(seen.slots, func(slot standby.Slot) bool { return slot.ConfigDigest != digest }) {
+		return nil
+	}
+	newest, err := r.newestPod(ctx, seen.target)
+	s.config.Soaked = err == nil && s.config.soaked(seen, newest)
+	return err
+}
+
+// newestPod is when the newest of the target's pods that are ready was created.
+func (r *QueueScalerReconciler) newestPod(ctx context.Context, d *appsv1.Deployment) (time.Time, error) {
+	pods, err := r.targetPods(ctx, d)
+	var newest time.Time
+	for i := range pods {
+		ready := slices.ContainsFunc(pods[i].Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+		})
+		if created := pods[i].CreationTimestamp.Time; ready && created.After(newest) {
+			newest = created
+		}
+	}
+	return newest, err
+}
+
+// soaked reports whether a pod of the target started after the change, and has stayed available for the soak time.
+func (c configState) soaked(seen *observed, newestPod time.Time) bool {
+	return newestPod.After(c.Since) && seen.now.Sub(newestPod) >= soakTime(&seen.qs.Spec) &&
+		seen.target.Status.AvailableReplicas >= replicasOf(seen.target)
+}
+
+func (r *QueueScalerReconciler) configData(ctx context.Context, namespace string, ref standby.Ref) (map[string][]byte, error) {
+	if ref.Kind == standby.KindSecret {
+		return r.secret(ctx, namespace, ref.Name)
+	}
+	var cm corev1.ConfigMap
+	if err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: ref.Name}, &cm); err != nil {
+		return nil, err
+	}
+	return standby.ConfigMapData(&cm), nil
+}
+
+// claimState is how the volumes of one revision may be accessed.
+type claimState struct {
+	revision string
+	modes    map[string][]corev1.PersistentVolumeAccessMode
+}
+
+// observeClaims reads the claims of the pool's template live, once for each revision: access modes cannot be changed.
+func (r *QueueScalerReconciler) observeClaims(ctx context.Context, seen *observed, s *scaler, template *corev1.PodTemplateSpec) error {
+	if s.claims.revision == s.soak.SoakedHash {
+		return nil
+	}
+	modes := map[string][]corev1.PersistentVolumeAccessMode{}
+	for _, volume := range template.Spec.Volumes {
+		if volume.PersistentVolumeClaim == nil {
+			continue
+		}
+		var claim corev1.PersistentVolumeClaim
+		key := types.NamespacedName{Namespace: seen.qs.Namespace, Name: volume.PersistentVolumeClaim.ClaimName}
+		if err := r.APIReader.Get(ctx, key, &claim); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("read PersistentVolumeClaim %s: %w", key.Name, err)
+		}
+		modes[key.Name] = claim.Spec.AccessModes
+	}
+	s.claims = claimState{revision: s.soak.SoakedHash, modes: modes}
+	return nil
+}

@@ -1,0 +1,75 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/rollout"
+	"github.com/queuescaler/queuescaler/internal/scaling"
+)
+
+// foreignWrite notices that somebody else wrote the target's replicas. The number is adopted; one that was lowered by the
+// very write that changed the template is restored, once for each rollout.
+func (r *QueueScalerReconciler) foreignWrite(ctx context.Context, seen *observed, s *scaler, done *acted) error {
+	d := seen.target
+	if d == nil {
+		s.targetUID = ""
+		return nil
+	}
+	from, generation, digest, known := s.replicas, s.generation, s.digest, s.targetUID == d.UID
+	to := replicasOf(d)
+	s.targetUID, s.replicas, s.generation, s.digest = d.UID, to, d.Generation, rollout.Digest(&d.Spec.Template)
+	if !known || to == from || writtenByUs(d) {
+		return nil
+	}
+	manager := replicasWriter(d)
+	write := scaling.ForeignWrite{
+		From: from, To: to, By: manager,
+		WithTemplate: digest != s.digest && d.Generation == generation+1,
+	}
+	var restore *int32
+	restore, s.contest = scaling.OnForeignWrite(seen.now, policyOf(&seen.qs.Spec), write, s.restored == s.digest, s.contest)
+	if restore == nil || seen.qs.Spec.Mode != capacityv1alpha1.ModeActive || seen.conflict != "" {
+		done.events = append(done.events, replicasAdopted(from, to, manager))
+		return nil
+	}
+	return r.restore(ctx, seen, s, *restore, manager, done)
+}
+
+// restore puts back replicas that a manifest with a stale number lowered together with a new template.
+func (r *QueueScalerReconciler) restore(ctx context.Context, seen *observed, s *scaler, to int32, manager string, done *acted) error {
+	live, err := r.liveTarget(ctx, seen)
+	if err != nil || live == nil || live.UID != seen.target.UID {
+		return err
+	}
+	if live.Generation != seen.target.Generation {
+		// Somebody wrote again since: the next look judges that write.
+		return nil
+	}
+	if err := r.putScale(ctx, live, to); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	from := replicasOf(live)
+	s.replicas, s.restored, s.lastScale = to, s.digest, seen.now
+	done.wrote = true
+	done.events = append(done.events, replicasRestored(from, to, manager))
+	r.metrics.Scaled(client.ObjectKeyFromObject(seen.qs), from, to)
+	return nil
+}
+
+// writtenByUs reports whether we wrote the target's present replicas.
+func writtenByUs(d *appsv1.Deployment) bool { return replicasWriter(d) == capacityv1alpha1.FieldOwner }
+
+// replicasWriter is the field manager of the target's replicas; "somebody" where the API server does not tell.
+func replicasWriter(d *appsv1.Deployment) string {
+	if entry := replicasManager(d); entry != nil && entry.Manager != "" {
+		return entry.Manager
+	}
+	return "somebody"
+}

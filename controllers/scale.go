@@ -1,0 +1,81 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/queuescaler/queuescaler/internal/rollout"
+	"github.com/queuescaler/queuescaler/internal/scaling"
+)
+
+// scaleTries is how often a write that met somebody else's is decided anew.
+const scaleTries = 3
+
+// scale writes the target's replicas if the plan, made anew from a live copy of the Deployment, still wants it. A cached
+// copy that is behind cannot be told from a stable Deployment, and a write without a resourceVersion would be unconditional.
+func (r *QueueScalerReconciler) scale(ctx context.Context, seen *observed, d *decided, s *scaler, done *acted) error {
+	for range scaleTries {
+		live, err := r.liveTarget(ctx, seen)
+		if err != nil || live == nil {
+			return err
+		}
+		assessment, _ := rollout.Assess(seen.now, live, seen.replicaSets, s.rollout)
+		plan, memory := scaling.Decide(seen.now, d.policy, scalingInput(seen, s, d.slots, live, assessment), d.before)
+		d.plan, s.decision = plan, memory
+		if plan.Replicas == nil || *plan.Replicas == replicasOf(live) {
+			return nil
+		}
+		err = r.putScale(ctx, live, *plan.Replicas)
+		if apierrors.IsConflict(err) {
+			continue
+		}
+		if err != nil {
+			done.events = append(done.events, rescaleFailed(replicasOf(live), *plan.Replicas, err))
+			return err
+		}
+		r.scaled(seen, s, live, plan, done)
+		return nil
+	}
+	return fmt.Errorf("deployment %s was written by others %d times while it was to be scaled", seen.target.Name, scaleTries)
+}
+
+// scaled remembers a write, so that it is not taken for somebody else's.
+func (r *QueueScalerReconciler) scaled(seen *observed, s *scaler, live *appsv1.Deployment, plan scaling.Plan, done *acted) {
+	from, to := replicasOf(live), *plan.Replicas
+	s.replicas, s.lastScale = to, seen.now
+	done.events = append(done.events, rescaled(from, to, plan.Message))
+	r.metrics.Scaled(client.ObjectKeyFromObject(seen.qs), from, to)
+	done.wrote = true
+}
+
+// liveTarget reads the Deployment from the API server; nil when it is gone.
+func (r *QueueScalerReconciler) liveTarget(ctx context.Context, seen *observed) (*appsv1.Deployment, error) {
+	var live appsv1.Deployment
+	err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: seen.qs.Namespace, Name: seen.qs.Spec.ScaleTargetRef.Name}, &live)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read deployment %s: %w", seen.qs.Spec.ScaleTargetRef.Name, err)
+	}
+	return &live, nil
+}
+
+// putScale writes replicas through the scale subresource, on the condition that the Deployment is still the one that was read.
+func (r *QueueScalerReconciler) putScale(ctx context.Context, live *appsv1.Deployment, replicas int32) error {
+	scale := &autoscalingv1.Scale{
+		ObjectMeta: metav1.ObjectMeta{Namespace: live.Namespace, Name: live.Name, UID: live.UID, ResourceVersion: live.ResourceVersion},
+		Spec:       autoscalingv1.ScaleSpec{Replicas: replicas},
+	}
+	return r.SubResource("scale").Update(ctx, live, client.WithSubResourceBody(scale))
+}
