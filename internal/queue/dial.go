@@ -36,6 +36,9 @@ func Handshake(ctx context.Context, conn net.Conn, config *tls.Config) (net.Conn
 	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
+		if isTimeout(err) {
+			return nil, Fail(capacityv1alpha1.ReasonTLSFailed, "Check that the server speaks TLS on this port", "silent at the TLS handshake")
+		}
 		return nil, err
 	}
 	return secure, nil

@@ -162,9 +162,15 @@ func (s *server) nextDue() (next time.Time) {
 		}
 		return s.retryAt
 	}
+	now := s.p.options.Clock.Now()
 	for f := range s.feeds {
-		if f.claim == 0 && (next.IsZero() || f.next.Before(next)) {
-			next = f.next
+		due := f.next
+		if f.claim != 0 && !due.After(now) {
+			// Its poll takes long; it is looked at again at the next tick.
+			due = s.tick(now, f.poll)
+		}
+		if next.IsZero() || due.Before(next) {
+			next = due
 		}
 	}
 	return next
