@@ -289,9 +289,9 @@ func (p *planner) preferred(s *Slot) int {
 	return 0
 }
 
-// mixed: a lent slot of a revision that may not work beside the target's.
+// mixed: a lent slot of a revision that may not work beside the target's. Where the target's is not known, nothing returns.
 func (p *planner) mixed(s *Slot) bool {
-	return p.in.NoMixing && s.Revision != p.in.TargetRevision
+	return p.in.NoMixing && p.in.TargetRevision != "" && s.Revision != p.in.TargetRevision
 }
 
 // giveBack returns lent slots: all that must not be in service, then as many as are more than wanted. Unhealthy ones go

@@ -30,7 +30,7 @@ const (
 	// mostWithheld labels are searched for.
 	mostWithheld = 8
 	// mostTries bounds the search in a namespace with very many, very entangled selectors.
-	mostTries = 20000
+	mostTries = 5000
 )
 
 // withhold chooses the labels that an idle slot does not have: as few as possible, so that no Service (gate Service) and no
@@ -140,7 +140,10 @@ func servesTarget(services []corev1.Service, target map[string]string) bool {
 
 // found is the first finder that selects a slot without these labels; nil if none does.
 func found(in *TemplateInput, target map[string]string, finders []finder, keys []string) *finder {
-	idle := idleLabels(in, target, pick(target, keys))
+	return firstOf(finders, idleLabels(in, target, pick(target, keys)))
+}
+
+func firstOf(finders []finder, idle labels.Set) *finder {
 	for i := range finders {
 		if finders[i].selector.Matches(idle) {
 			return &finders[i]
@@ -169,11 +172,12 @@ func check(in *TemplateInput, target map[string]string, finders []finder, keys [
 // each label that it looks at, and goes on from there; with one label in all, then two, and so on.
 func search(in *TemplateInput, target map[string]string, finders []finder) ([]string, *Refusal) {
 	tries := 0
+	idle := idleLabels(in, target, nil)
 	var blocked *Refusal
 	var try func(keys []string, left int) ([]string, bool)
 	try = func(keys []string, left int) ([]string, bool) {
 		tries++
-		f := found(in, target, finders, keys)
+		f := firstOf(finders, idle)
 		if f == nil {
 			conflict := policyConflict(in, target, keys)
 			if blocked == nil {
@@ -191,7 +195,10 @@ func search(in *TemplateInput, target map[string]string, finders []finder) ([]st
 			}
 			next := append(slices.Clone(keys), k)
 			slices.Sort(next)
-			if found, ok := try(next, left-1); ok {
+			delete(idle, k)
+			found, ok := try(next, left-1)
+			idle[k] = target[k]
+			if ok {
 				return found, true
 			}
 		}
