@@ -1,0 +1,270 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package api_test
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Changes of the minimal object, as JSON merge patches.
+
+// source is that of the minimal object.
+const source = "natsJetStream: {url: 'nats://n:4222', stream: JOBS, consumer: workers}"
+
+func queue(fields string) string {
+	return "spec: {queues: [{name: jobs, " + fields + ", " + source + "}]}"
+}
+func nats(fields string) string {
+	return "spec: {queues: [{name: jobs, natsJetStream: {" + fields + "}}]}"
+}
+func redisAt(fields string) string   { return "spec: {queues: [{name: jobs, redis: {" + fields + "}}]}" }
+func drain(fields string) string     { return "spec: {objective: {drain: {" + fields + "}}}" }
+func standby(fields string) string   { return "spec: {standby: {" + fields + "}}" }
+func rollout(fields string) string   { return "spec: {rollout: {" + fields + "}}" }
+func scaleDown(fields string) string { return "spec: {behavior: {scaleDown: {" + fields + "}}}" }
+func fallback(fields string) string  { return "spec: {fallback: {" + fields + "}}" }
+
+// workers is nats with url, stream and consumer as they should be, redis is redisAt with such a url.
+func workers(fields string) string {
+	return nats(`url: "nats://n:4222", stream: S, consumer: c, ` + fields)
+}
+func redis(fields string) string { return redisAt(`url: "redis://r:6379/0", ` + fields) }
+
+func queues(n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf("{name: q%d, %s}", i, source))
+	}
+	return "spec: {queues: [" + strings.Join(all, ", ") + "]}"
+}
+
+// What is said more than once.
+const (
+	saySecret    = "secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
+	saySource    = "exactly one of natsJetStream and redis must be set; a further queue is a further entry of queues"
+	sayForm      = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
+	sayObjective = "exactly one of objective.drain and objective.backlog must be set"
+	sayQueueName = "queues[].name must consist of lowercase letters, digits and '-', at most 63; it names the queue here and need not be the server's name for it"
+	sayStream    = "natsJetStream.stream must be a stream's name: no spaces, '.', '*', '>', '/' or backslash"
+	sayConsumer  = "natsJetStream.consumer must be a durable consumer's name: no spaces, '.', '*', '>', '/' or backslash"
+	sayPrior     = `objective.drain.messagesPerSecondPerReplica must be a decimal above 0 and at most 1000000, such as "8" or "0.25"`
+	sayTolerance = `tolerance must be between 0 and 1, such as "0.05"`
+)
+
+// accepted are changes that make a valid object.
+var accepted = []struct{ name, change string }{
+	{"the minimal object", "{}"},
+	{"scale to zero", "spec: {minReplicas: 0}"},
+	{"min equals max", "spec: {minReplicas: 10}"},
+	{"the largest numbers", "spec: {minReplicas: 10000, maxReplicas: 10000}"},
+	{"a name of 63 characters", "metadata: {name: " + strings.Repeat("a", 63) + "}"},
+	{"a target with dots in its name", "spec: {scaleTargetRef: {name: web.v2}}"},
+	{"queue with everything", queue("weight: 1000, drainSeconds: 86400, pollSeconds: 300")},
+	{"NATS with TLS and credentials", nats(`url: "tls://n:4222", stream: a_b-C1, consumer: n-t_r, auth: {secretRef: {name: nats.reader}}, tls: {secretRef: {name: ca}, serverName: nats.chat}`)},
+	{"TLS with the system's CAs", workers("tls: {}")},
+	{"several NATS servers", nats(`url: "nats://a:4222,nats://b:4222", stream: S, consumer: c`)},
+	{"Redis list with counters", redis(`list: {keys: ["{mail}:wait", b], inFlightKeys: [a], arrivedTotalKey: x, completedTotalKey: z}`)},
+	{"Redis sorted set over TLS", redisAt(`url: "rediss://r:6380", sortedSet: {keys: [jobs]}, tls: {}`)},
+	{"Redis stream", redis("stream: {key: orders, group: workers}, auth: {secretRef: {name: redis}}")},
+	{"16 queues", queues(16)},
+	{"plain objective", "spec: {objective: {drain: null, backlog: {perReplica: 1000000000}}}"},
+	{"drain objective with everything", drain(`seconds: 86400, messagesPerSecondPerReplica: "0.001", targetUtilizationPercent: 100, concurrency: 100000`)},
+	{"the highest prior", drain(`messagesPerSecondPerReplica: "1000000"`)},
+	{"standby with gate Service", standby("replicas: 50, gate: Service, priorityClassName: system-cluster-critical, withholdLabels: [app, capacity.queuescaler.io/serving]")},
+	{"standby with gate File", standby("replicas: 1, gate: File, drainSeconds: 3600")},
+	{"rollout with everything", rollout("policy: ScaleUpOnly, lending: Forbid, holdTimeoutSeconds: 1, releaseAfterMissedSeconds: 1, soakSeconds: 0, rollbackPlan: see the runbook")},
+	{"rollout ignored", rollout("policy: Ignore")},
+	{"empty behavior", "spec: {behavior: {scaleUp: {}, scaleDown: {}}}"},
+	{"behavior with everything", scaleDown(`stabilizationWindowSeconds: 0, selectPolicy: Min, tolerance: "0.05", policies: [{type: Pods, value: 1, periodSeconds: 1800}, {type: Percent, value: 100, periodSeconds: 1}]`)},
+	{"tolerance 0 and 1, as integers", "spec: {behavior: {scaleUp: {tolerance: 0}, scaleDown: {tolerance: 1}}}"},
+	{"tolerance in thousandths", "spec: {behavior: {scaleUp: {tolerance: 50m}}}"},
+	{"no scale-down", scaleDown("selectPolicy: Disabled")},
+	{"fallback", fallback("afterSeconds: 15, minReplicas: 10")},
+	{"dry run", "spec: {mode: DryRun}"},
+	{"suspended", "spec: {mode: Suspended}"},
+	{"suspended with an end", `spec: {mode: Suspended, suspendUntil: "2026-12-01T08:00:00Z"}`},
+}
+
+// refused are changes that make an invalid object, and what the error has to say: where, and the remedy.
+var refused = []struct {
+	name, change string
+	says         []string
+}{
+	{"name too long", "metadata: {name: " + strings.Repeat("a", 64) + "}", []string{"metadata.name must have at most 63 characters, because it becomes a label value; choose a shorter name"}},
+	{"no spec", "spec: null", []string{"spec: Required value"}},
+	{"unknown field", "spec: {minReplica: 1}", []string{`unknown field "spec.minReplica"`}},
+	{"no target", "spec: {scaleTargetRef: null}", []string{"spec.scaleTargetRef: Required value"}},
+	{"target without a name", "spec: {scaleTargetRef: {name: null}}", []string{"spec.scaleTargetRef.name: Required value"}},
+	{"target with an empty name", `spec: {scaleTargetRef: {name: ""}}`, []string{"spec.scaleTargetRef.name"}},
+	{"target with a name too long", "spec: {scaleTargetRef: {name: " + strings.Repeat("a", 254) + "}}", []string{"spec.scaleTargetRef.name: Too long", "253"}},
+	{"target in another namespace", "spec: {scaleTargetRef: {name: shop/worker}}", []string{"spec.scaleTargetRef.name", "scaleTargetRef.name must be the name of a Deployment in this namespace: lowercase letters, digits, '-' and '.'"}},
+	{"target of another kind", "spec: {scaleTargetRef: {kind: StatefulSet}}", []string{"spec.scaleTargetRef.kind: Unsupported value", `supported values: "Deployment"`}},
+	{"target of another group", "spec: {scaleTargetRef: {apiVersion: apps/v2}}", []string{"spec.scaleTargetRef.apiVersion: Unsupported value", `supported values: "apps/v1"`}},
+	{"minReplicas too low", "spec: {minReplicas: -1}", []string{"spec.minReplicas", "greater than or equal to 0"}},
+	{"minReplicas too high", "spec: {minReplicas: 10001}", []string{"spec.minReplicas", "less than or equal to 10000"}},
+	{"maxReplicas too low", "spec: {maxReplicas: 0}", []string{"spec.maxReplicas", "greater than or equal to 1"}},
+	{"maxReplicas too high", "spec: {maxReplicas: 10001}", []string{"spec.maxReplicas", "less than or equal to 10000"}},
+	{"no maxReplicas", "spec: {maxReplicas: null}", []string{"spec.maxReplicas: Required value"}},
+	{"half a replica", "spec: {maxReplicas: 2.5}", []string{"spec.maxReplicas", "integer"}},
+	{"min above max", "spec: {minReplicas: 11}", []string{"minReplicas must be at most maxReplicas; lower minReplicas or raise maxReplicas"}},
+	{"fallback above max", fallback("minReplicas: 11"), []string{"fallback.minReplicas must be at most maxReplicas; lower fallback.minReplicas or raise maxReplicas"}},
+	{"suspendUntil in mode Active", `spec: {suspendUntil: "2026-12-01T08:00:00Z"}`, []string{"suspendUntil needs mode: Suspended; set mode or remove suspendUntil"}},
+	{"suspendUntil that is no time", "spec: {mode: Suspended, suspendUntil: tomorrow}", []string{"spec.suspendUntil", "date-time"}},
+	{"unknown mode", "spec: {mode: Off}", []string{"spec.mode"}},
+	{"unknown mode in words", "spec: {mode: Paused}", []string{"spec.mode: Unsupported value", `"Active", "DryRun", "Suspended"`}},
+	{"no queues", "spec: {queues: null}", []string{"spec.queues: Required value"}},
+	{"empty queues", "spec: {queues: []}", []string{"spec.queues", "at least 1 items"}},
+	{"17 queues", queues(17), []string{"spec.queues: Too many", "at most 16"}},
+	{"two queues of one name", nats("url: 'nats://n:4222', stream: JOBS, consumer: workers}}, {name: jobs, natsJetStream: {url: 'nats://n:4222', stream: JOBS, consumer: workers"), []string{"spec.queues[1]: Duplicate value"}},
+	{"queue without a name", "spec: {queues: [{" + source + "}]}", []string{"spec.queues[0].name: Required value"}},
+	{"queue name with capitals", "spec: {queues: [{name: Jobs, " + source + "}]}", []string{"spec.queues[0].name", sayQueueName}},
+	{"queue name with dots", "spec: {queues: [{name: a.b, " + source + "}]}", []string{"spec.queues[0].name", sayQueueName}},
+	{"queue name with a blank", "spec: {queues: [{name: a b, " + source + "}]}", []string{"spec.queues[0].name", sayQueueName}},
+	{"queue name too long", "spec: {queues: [{name: " + strings.Repeat("a", 64) + ", " + source + "}]}", []string{"spec.queues[0].name: Too long", "63"}},
+	{"queue without a source", "spec: {queues: [{name: jobs}]}", []string{"spec.queues[0]", saySource}},
+	{"queue with two sources", nats(`url: 'nats://n:4222', stream: JOBS, consumer: workers}, redis: {url: "redis://r:6379/0", list: {keys: [a]}`), []string{"spec.queues[0]", saySource}},
+	{"weight of a queue too low", queue("weight: 0"), []string{"spec.queues[0].weight", "greater than or equal to 1"}},
+	{"weight of a queue too high", queue("weight: 1001"), []string{"spec.queues[0].weight", "less than or equal to 1000"}},
+	{"drainSeconds of a queue too low", queue("drainSeconds: 0"), []string{"spec.queues[0].drainSeconds", "greater than or equal to 1"}},
+	{"drainSeconds of a queue too high", queue("drainSeconds: 86401"), []string{"spec.queues[0].drainSeconds", "less than or equal to 86400"}},
+	{"pollSeconds of a queue too low", queue("pollSeconds: 0"), []string{"spec.queues[0].pollSeconds", "greater than or equal to 1"}},
+	{"pollSeconds of a queue too high", queue("pollSeconds: 301"), []string{"spec.queues[0].pollSeconds", "less than or equal to 300"}},
+	{"drainSeconds of a queue without a drain objective", "spec: {objective: {drain: null, backlog: {perReplica: 1}}, queues: [{name: jobs, drainSeconds: 5, " + source + "}]}", []string{"queues[].drainSeconds needs objective.drain; remove drainSeconds or use objective.drain"}},
+	{"NATS without a url", nats("stream: S, consumer: c"), []string{"spec.queues[0].natsJetStream.url: Required value"}},
+	{"NATS url of another kind", nats(`url: "http://n:8222", stream: S, consumer: c`), []string{"spec.queues[0].natsJetStream", "natsJetStream.url must begin with nats:// or tls://, for example nats://nats.chat:4222"}},
+	{"NATS url with a password", nats(`url: "nats://me:secret@n:4222", stream: S, consumer: c`), []string{"spec.queues[0].natsJetStream", "natsJetStream.url must not carry credentials; put them into a Secret and name it in natsJetStream.auth.secretRef"}},
+	{"NATS url too long", nats(`url: "nats://` + strings.Repeat("n", 506) + `", stream: S, consumer: c`), []string{"spec.queues[0].natsJetStream.url: Too long", "512"}},
+	{"NATS without a stream", nats(`url: "nats://n:4222", consumer: c`), []string{"spec.queues[0].natsJetStream.stream: Required value"}},
+	{"NATS stream empty", nats(`url: "nats://n:4222", stream: "", consumer: c`), []string{"spec.queues[0].natsJetStream.stream", "at least 1 chars"}},
+	{"NATS stream too long", nats(`url: "nats://n:4222", stream: ` + strings.Repeat("s", 256) + ", consumer: c"), []string{"spec.queues[0].natsJetStream.stream: Too long", "255"}},
+	{"NATS stream with a blank", nats(`url: "nats://n:4222", stream: "a b", consumer: c`), []string{"spec.queues[0].natsJetStream.stream", sayStream}},
+	{"NATS stream with a tab", nats(`url: "nats://n:4222", stream: "a\tb", consumer: c`), []string{"spec.queues[0].natsJetStream.stream", sayStream}},
+	{"NATS stream with a newline", nats(`url: "nats://n:4222", stream: "a\nb", consumer: c`), []string{"spec.queues[0].natsJetStream.stream", sayStream}},
+	{"NATS stream with a return", nats(`url: "nats://n:4222", stream: "a\rb", consumer: c`), []string{"spec.queues[0].natsJetStream.stream", sayStream}},
+	{"NATS stream with a dot", nats(`url: "nats://n:4222", stream: "a.b", consumer: c`), []string{"spec.queues[0].natsJetStream.stream", sayStream}},
+	{"NATS stream with a star", nats(`url: "nats://n:4222", stream: "a*", consumer: c`), []string{"spec.queues[0].natsJetStream.stream", sayStream}},
+	{"NATS stream with a wildcard", nats(`url: "nats://n:4222", stream: "a>", consumer: c`), []string{"spec.queues[0].natsJetStream.stream", sayStream}},
+	{"NATS stream with a slash", nats(`url: "nats://n:4222", stream: "a/b", consumer: c`), []string{"spec.queues[0].natsJetStream.stream", sayStream}},
+	{"NATS stream with a backslash", nats(`url: "nats://n:4222", stream: "a\\b", consumer: c`), []string{"spec.queues[0].natsJetStream.stream", sayStream}},
+	{"NATS without a consumer", nats(`url: "nats://n:4222", stream: S`), []string{"spec.queues[0].natsJetStream.consumer: Required value"}},
+	{"NATS consumer empty", nats(`url: "nats://n:4222", consumer: "", stream: S`), []string{"spec.queues[0].natsJetStream.consumer", "at least 1 chars"}},
+	{"NATS consumer too long", nats(`url: "nats://n:4222", consumer: ` + strings.Repeat("s", 256) + ", stream: S"), []string{"spec.queues[0].natsJetStream.consumer: Too long", "255"}},
+	{"NATS consumer with a blank", nats(`url: "nats://n:4222", consumer: "a b", stream: S`), []string{"spec.queues[0].natsJetStream.consumer", sayConsumer}},
+	{"NATS consumer with a tab", nats(`url: "nats://n:4222", consumer: "a\tb", stream: S`), []string{"spec.queues[0].natsJetStream.consumer", sayConsumer}},
+	{"NATS consumer with a newline", nats(`url: "nats://n:4222", consumer: "a\nb", stream: S`), []string{"spec.queues[0].natsJetStream.consumer", sayConsumer}},
+	{"NATS consumer with a return", nats(`url: "nats://n:4222", consumer: "a\rb", stream: S`), []string{"spec.queues[0].natsJetStream.consumer", sayConsumer}},
+	{"NATS consumer with a dot", nats(`url: "nats://n:4222", consumer: "a.b", stream: S`), []string{"spec.queues[0].natsJetStream.consumer", sayConsumer}},
+	{"NATS consumer with a star", nats(`url: "nats://n:4222", consumer: "a*", stream: S`), []string{"spec.queues[0].natsJetStream.consumer", sayConsumer}},
+	{"NATS consumer with a wildcard", nats(`url: "nats://n:4222", consumer: "a>", stream: S`), []string{"spec.queues[0].natsJetStream.consumer", sayConsumer}},
+	{"NATS consumer with a slash", nats(`url: "nats://n:4222", consumer: "a/b", stream: S`), []string{"spec.queues[0].natsJetStream.consumer", sayConsumer}},
+	{"NATS consumer with a backslash", nats(`url: "nats://n:4222", consumer: "a\\b", stream: S`), []string{"spec.queues[0].natsJetStream.consumer", sayConsumer}},
+	{"credentials without a Secret", workers("auth: {}"), []string{"spec.queues[0].natsJetStream.auth.secretRef: Required value"}},
+	{"Secret without a name", workers("auth: {secretRef: {}}"), []string{"spec.queues[0].natsJetStream.auth.secretRef.name: Required value"}},
+	{"Secret of another namespace, by name", workers("auth: {secretRef: {name: kube-system/token}}"), []string{"spec.queues[0].natsJetStream.auth.secretRef.name", saySecret}},
+	{"Secret of another namespace, by field", workers("auth: {secretRef: {name: token, namespace: kube-system}}"), []string{`unknown field "spec.queues[0].natsJetStream.auth.secretRef.namespace"`}},
+	{"CA in a Secret of another namespace", workers("tls: {secretRef: {name: ../ca}}"), []string{"spec.queues[0].natsJetStream.tls.secretRef.name", saySecret}},
+	{"Secret's name too long", workers("auth: {secretRef: {name: " + strings.Repeat("a", 254) + "}}"), []string{"spec.queues[0].natsJetStream.auth.secretRef.name: Too long", "253"}},
+	{"empty server name", workers(`tls: {serverName: ""}`), []string{"spec.queues[0].natsJetStream.tls.serverName", "at least 1 chars"}},
+	{"server name too long", workers("tls: {serverName: " + strings.Repeat("a", 254) + "}"), []string{"spec.queues[0].natsJetStream.tls.serverName: Too long", "253"}},
+	{"Redis without a form", redisAt(`url: "redis://r:6379/0"`), []string{"spec.queues[0].redis", sayForm}},
+	{"Redis with two forms", redis("list: {keys: [a]}, stream: {key: a, group: b}"), []string{"spec.queues[0].redis", sayForm}},
+	{"Redis with all forms", redis("list: {keys: [a]}, sortedSet: {keys: [a]}, stream: {key: a, group: b}"), []string{"spec.queues[0].redis", sayForm}},
+	{"Redis without a url", redisAt("list: {keys: [a]}"), []string{"spec.queues[0].redis.url: Required value"}},
+	{"Redis url of another kind", redisAt(`url: "r:6379", list: {keys: [a]}`), []string{"spec.queues[0].redis", "redis.url must begin with redis:// or rediss:// (TLS), for example redis://redis.chat:6379/0"}},
+	{"Redis url with a password", redisAt(`url: "redis://:secret@r:6379", list: {keys: [a]}`), []string{"spec.queues[0].redis", "redis.url must not carry credentials; put them into a Secret and name it in redis.auth.secretRef"}},
+	{"Redis url too long", redisAt(`url: "redis://` + strings.Repeat("r", 505) + `", list: {keys: [a]}`), []string{"spec.queues[0].redis.url: Too long", "512"}},
+	{"Secret of another namespace for Redis", redis("list: {keys: [a]}, auth: {secretRef: {name: other/redis}}"), []string{"spec.queues[0].redis.auth.secretRef.name", saySecret}},
+	{"list without keys", redis("list: {}"), []string{"spec.queues[0].redis.list.keys: Required value"}},
+	{"list with empty keys", redis("list: {keys: []}"), []string{"spec.queues[0].redis.list.keys", "at least 1 items"}},
+	{"list with an empty key", redis(`list: {keys: [""]}`), []string{"spec.queues[0].redis.list.keys[0]", "at least 1 chars"}},
+	{"list with a key too long", redis("list: {keys: [" + strings.Repeat("k", 513) + "]}"), []string{"spec.queues[0].redis.list.keys[0]: Too long", "512"}},
+	{"list with 17 keys", redis("list: {keys: [k0, k1, k2, k3, k4, k5, k6, k7, k8, k9, k10, k11, k12, k13, k14, k15, k16]}"), []string{"spec.queues[0].redis.list.keys: Too many", "at most 16"}},
+	{"list with a key twice", redis("list: {keys: [a, a]}"), []string{"spec.queues[0].redis.list.keys[1]: Duplicate value"}},
+	{"list with empty inFlightKeys", redis("list: {keys: [a], inFlightKeys: []}"), []string{"spec.queues[0].redis.list.inFlightKeys", "at least 1 items"}},
+	{"list with an empty counter", redis(`list: {keys: [a], arrivedTotalKey: ""}`), []string{"spec.queues[0].redis.list.arrivedTotalKey", "at least 1 chars"}},
+	{"sortedSet without keys", redis("sortedSet: {}"), []string{"spec.queues[0].redis.sortedSet.keys: Required value"}},
+	{"sortedSet with empty keys", redis("sortedSet: {keys: []}"), []string{"spec.queues[0].redis.sortedSet.keys", "at least 1 items"}},
+	{"sortedSet with an empty key", redis(`sortedSet: {keys: [""]}`), []string{"spec.queues[0].redis.sortedSet.keys[0]", "at least 1 chars"}},
+	{"sortedSet with a key too long", redis("sortedSet: {keys: [" + strings.Repeat("k", 513) + "]}"), []string{"spec.queues[0].redis.sortedSet.keys[0]: Too long", "512"}},
+	{"sortedSet with 17 keys", redis("sortedSet: {keys: [k0, k1, k2, k3, k4, k5, k6, k7, k8, k9, k10, k11, k12, k13, k14, k15, k16]}"), []string{"spec.queues[0].redis.sortedSet.keys: Too many", "at most 16"}},
+	{"sortedSet with a key twice", redis("sortedSet: {keys: [a, a]}"), []string{"spec.queues[0].redis.sortedSet.keys[1]: Duplicate value"}},
+	{"sortedSet with empty inFlightKeys", redis("sortedSet: {keys: [a], inFlightKeys: []}"), []string{"spec.queues[0].redis.sortedSet.inFlightKeys", "at least 1 items"}},
+	{"sortedSet with an empty counter", redis(`sortedSet: {keys: [a], arrivedTotalKey: ""}`), []string{"spec.queues[0].redis.sortedSet.arrivedTotalKey", "at least 1 chars"}},
+	{"stream without a key", redis("stream: {group: g}"), []string{"spec.queues[0].redis.stream.key: Required value"}},
+	{"stream without a group", redis("stream: {key: k}"), []string{"spec.queues[0].redis.stream.group: Required value"}},
+	{"stream with an empty group", redis(`stream: {key: k, group: ""}`), []string{"spec.queues[0].redis.stream.group", "at least 1 chars"}},
+	{"no objective", "spec: {objective: null}", []string{"spec.objective: Required value"}},
+	{"empty objective", "spec: {objective: {drain: null}}", []string{"spec.objective", sayObjective}},
+	{"two objectives", "spec: {objective: {backlog: {perReplica: 1}}}", []string{"spec.objective", sayObjective}},
+	{"drain without seconds", drain("seconds: null"), []string{"spec.objective.drain.seconds: Required value"}},
+	{"seconds of drain too low", drain("seconds: 0"), []string{"spec.objective.drain.seconds", "greater than or equal to 1"}},
+	{"seconds of drain too high", drain("seconds: 86401"), []string{"spec.objective.drain.seconds", "less than or equal to 86400"}},
+	{"targetUtilizationPercent of drain too low", drain("targetUtilizationPercent: 9"), []string{"spec.objective.drain.targetUtilizationPercent", "greater than or equal to 10"}},
+	{"targetUtilizationPercent of drain too high", drain("targetUtilizationPercent: 101"), []string{"spec.objective.drain.targetUtilizationPercent", "less than or equal to 100"}},
+	{"concurrency of drain too low", drain("concurrency: 0"), []string{"spec.objective.drain.concurrency", "greater than or equal to 1"}},
+	{"concurrency of drain too high", drain("concurrency: 100001"), []string{"spec.objective.drain.concurrency", "less than or equal to 100000"}},
+	{"prior 0", drain(`messagesPerSecondPerReplica: "0"`), []string{"spec.objective.drain.messagesPerSecondPerReplica", sayPrior}},
+	{"prior 0.000", drain(`messagesPerSecondPerReplica: "0.000"`), []string{"spec.objective.drain.messagesPerSecondPerReplica", sayPrior}},
+	{"prior -1", drain(`messagesPerSecondPerReplica: "-1"`), []string{"spec.objective.drain.messagesPerSecondPerReplica", sayPrior}},
+	{"prior 1e3", drain(`messagesPerSecondPerReplica: "1e3"`), []string{"spec.objective.drain.messagesPerSecondPerReplica", sayPrior}},
+	{"prior eight", drain(`messagesPerSecondPerReplica: "eight"`), []string{"spec.objective.drain.messagesPerSecondPerReplica", sayPrior}},
+	{"prior 8/s", drain(`messagesPerSecondPerReplica: "8/s"`), []string{"spec.objective.drain.messagesPerSecondPerReplica", sayPrior}},
+	{"prior 1000000.1", drain(`messagesPerSecondPerReplica: "1000000.1"`), []string{"spec.objective.drain.messagesPerSecondPerReplica", sayPrior}},
+	{"prior .5", drain(`messagesPerSecondPerReplica: ".5"`), []string{"spec.objective.drain.messagesPerSecondPerReplica", sayPrior}},
+	{"prior 5.", drain(`messagesPerSecondPerReplica: "5."`), []string{"spec.objective.drain.messagesPerSecondPerReplica", sayPrior}},
+	{"prior as a number", drain("messagesPerSecondPerReplica: 8"), []string{"spec.objective.drain.messagesPerSecondPerReplica", "string"}},
+	{"prior empty", drain(`messagesPerSecondPerReplica: ""`), []string{"spec.objective.drain.messagesPerSecondPerReplica", "at least 1 chars"}},
+	{"prior too long", drain(`messagesPerSecondPerReplica: "0.0000000000000000001"`), []string{"spec.objective.drain.messagesPerSecondPerReplica: Too long", "20"}},
+	{"perReplica 0", "spec: {objective: {drain: null, backlog: {perReplica: 0}}}", []string{"spec.objective.backlog.perReplica", "greater than or equal to 1"}},
+	{"perReplica 1000000001", "spec: {objective: {drain: null, backlog: {perReplica: 1000000001}}}", []string{"spec.objective.backlog.perReplica", "less than or equal to 1000000000"}},
+	{"backlog without perReplica", "spec: {objective: {drain: null, backlog: {}}}", []string{"spec.objective.backlog.perReplica: Required value"}},
+	{"standby without replicas", standby("gate: File"), []string{"spec.standby.replicas: Required value"}},
+	{"standby without a gate", standby("replicas: 1"), []string{"spec.standby.gate: Required value"}},
+	{"gate that does not exist", standby("replicas: 1, gate: Door"), []string{"spec.standby.gate: Unsupported value", `"Service", "File"`}},
+	{"standby with 0 replicas", standby("replicas: 0, gate: File"), []string{"spec.standby.replicas", "greater than or equal to 1"}},
+	{"standby with 51 replicas", standby("replicas: 51, gate: File"), []string{"spec.standby.replicas", "less than or equal to 50"}},
+	{"standby with drainSeconds -1", standby("replicas: 1, gate: File, drainSeconds: -1"), []string{"spec.standby.drainSeconds", "greater than or equal to 0"}},
+	{"standby with drainSeconds 3601", standby("replicas: 1, gate: File, drainSeconds: 3601"), []string{"spec.standby.drainSeconds", "less than or equal to 3600"}},
+	{"priority class with a capital", standby("replicas: 1, gate: File, priorityClassName: High"), []string{"spec.standby.priorityClassName", "standby.priorityClassName must be the name of a PriorityClass: lowercase letters, digits, '-' and '.'"}},
+	{"empty priority class", standby(`replicas: 1, gate: File, priorityClassName: ""`), []string{"spec.standby.priorityClassName", "at least 1 chars"}},
+	{"label with a value", standby(`replicas: 1, gate: Service, withholdLabels: ["app=web"]`), []string{"spec.standby.withholdLabels[0]", "standby.withholdLabels must hold keys of labels, such as app or capacity.queuescaler.io/serving"}},
+	{"empty withholdLabels", standby("replicas: 1, gate: Service, withholdLabels: []"), []string{"spec.standby.withholdLabels", "at least 1 items"}},
+	{"a label twice", standby("replicas: 1, gate: Service, withholdLabels: [app, app]"), []string{"spec.standby.withholdLabels[1]: Duplicate value"}},
+	{"17 labels", standby("replicas: 1, gate: Service, withholdLabels: [l0, l1, l2, l3, l4, l5, l6, l7, l8, l9, l10, l11, l12, l13, l14, l15, l16]"), []string{"spec.standby.withholdLabels: Too many", "at most 16"}},
+	{"unknown rollout policy", rollout("policy: Wait"), []string{"spec.rollout.policy: Unsupported value", `"Hold", "ScaleUpOnly", "Ignore"`}},
+	{"unknown lending", rollout("lending: Sometimes"), []string{"spec.rollout.lending: Unsupported value", `"Allow", "Forbid"`}},
+	{"holdTimeoutSeconds too low", rollout("holdTimeoutSeconds: 0"), []string{"spec.rollout.holdTimeoutSeconds", "greater than or equal to 1"}},
+	{"holdTimeoutSeconds too high", rollout("holdTimeoutSeconds: 86401"), []string{"spec.rollout.holdTimeoutSeconds", "less than or equal to 86400"}},
+	{"releaseAfterMissedSeconds too low", rollout("releaseAfterMissedSeconds: 0"), []string{"spec.rollout.releaseAfterMissedSeconds", "greater than or equal to 1"}},
+	{"releaseAfterMissedSeconds too high", rollout("releaseAfterMissedSeconds: 86401"), []string{"spec.rollout.releaseAfterMissedSeconds", "less than or equal to 86400"}},
+	{"soakSeconds too low", rollout("soakSeconds: -1"), []string{"spec.rollout.soakSeconds", "greater than or equal to 0"}},
+	{"soakSeconds too high", rollout("soakSeconds: 604801"), []string{"spec.rollout.soakSeconds", "less than or equal to 604800"}},
+	{"empty rollback plan", rollout(`rollbackPlan: ""`), []string{"spec.rollout.rollbackPlan", "at least 1 chars"}},
+	{"rollback plan too long", rollout("rollbackPlan: " + strings.Repeat("x", 1025)), []string{"spec.rollout.rollbackPlan: Too long", "1024"}},
+	{"window of -1 s", scaleDown("stabilizationWindowSeconds: -1"), []string{"spec.behavior.scaleDown.stabilizationWindowSeconds", "greater than or equal to 0"}},
+	{"window of 3601 s", scaleDown("stabilizationWindowSeconds: 3601"), []string{"spec.behavior.scaleDown.stabilizationWindowSeconds", "less than or equal to 3600"}},
+	{"unknown selectPolicy", scaleDown("selectPolicy: Median"), []string{"spec.behavior.scaleDown.selectPolicy: Unsupported value", `"Max", "Min", "Disabled"`}},
+	{"empty policies", scaleDown("policies: []"), []string{"spec.behavior.scaleDown.policies", "at least 1 items"}},
+	{"9 policies", scaleDown("policies: [{type: Pods, value: 1, periodSeconds: 1}, {type: Pods, value: 2, periodSeconds: 1}, {type: Pods, value: 3, periodSeconds: 1}, {type: Pods, value: 4, periodSeconds: 1}, {type: Pods, value: 5, periodSeconds: 1}, {type: Pods, value: 6, periodSeconds: 1}, {type: Pods, value: 7, periodSeconds: 1}, {type: Pods, value: 8, periodSeconds: 1}, {type: Pods, value: 9, periodSeconds: 1}]"), []string{"spec.behavior.scaleDown.policies: Too many", "at most 8"}},
+	{"policy of an unknown type", scaleDown("policies: [{type: Nodes, value: 1, periodSeconds: 1}]"), []string{"spec.behavior.scaleDown.policies[0].type: Unsupported value", `"Pods", "Percent"`}},
+	{"policy without type", scaleDown("policies: [{value: 1, periodSeconds: 1}]"), []string{"spec.behavior.scaleDown.policies[0].type: Required value"}},
+	{"policy without value", scaleDown("policies: [{type: Pods, periodSeconds: 1}]"), []string{"spec.behavior.scaleDown.policies[0].value: Required value"}},
+	{"policy without periodSeconds", scaleDown("policies: [{type: Pods, value: 1}]"), []string{"spec.behavior.scaleDown.policies[0].periodSeconds: Required value"}},
+	{"policy with value too low", scaleDown("policies: [{type: Pods, periodSeconds: 1, value: 0}]"), []string{"spec.behavior.scaleDown.policies[0].value", "greater than or equal to 1"}},
+	{"policy with value too high", scaleDown("policies: [{type: Pods, periodSeconds: 1, value: 10001}]"), []string{"spec.behavior.scaleDown.policies[0].value", "less than or equal to 10000"}},
+	{"policy with periodSeconds too low", scaleDown("policies: [{type: Pods, value: 1, periodSeconds: 0}]"), []string{"spec.behavior.scaleDown.policies[0].periodSeconds", "greater than or equal to 1"}},
+	{"policy with periodSeconds too high", scaleDown("policies: [{type: Pods, value: 1, periodSeconds: 1801}]"), []string{"spec.behavior.scaleDown.policies[0].periodSeconds", "less than or equal to 1800"}},
+	{"tolerance -0.1", scaleDown(`tolerance: "-0.1"`), []string{"spec.behavior.scaleDown.tolerance", sayTolerance}},
+	{"tolerance 1.5", scaleDown(`tolerance: "1.5"`), []string{"spec.behavior.scaleDown.tolerance", sayTolerance}},
+	{"tolerance 2", scaleDown("tolerance: 2"), []string{"spec.behavior.scaleDown.tolerance", sayTolerance}},
+	{"tolerance -1", scaleDown("tolerance: -1"), []string{"spec.behavior.scaleDown.tolerance", sayTolerance}},
+	{"tolerance 1k", scaleDown("tolerance: 1k"), []string{"spec.behavior.scaleDown.tolerance", sayTolerance}},
+	{"tolerance in words", scaleDown("tolerance: little"), []string{"spec.behavior.scaleDown.tolerance", "should match"}},
+	{"fallback without minReplicas", fallback(""), []string{"spec.fallback.minReplicas: Required value"}},
+	{"fallback with afterSeconds too low", fallback("afterSeconds: 14, minReplicas: 1"), []string{"spec.fallback.afterSeconds", "greater than or equal to 15"}},
+	{"fallback with afterSeconds too high", fallback("afterSeconds: 86401, minReplicas: 1"), []string{"spec.fallback.afterSeconds", "less than or equal to 86400"}},
+	{"fallback with minReplicas too low", fallback("minReplicas: 0"), []string{"spec.fallback.minReplicas", "greater than or equal to 1"}},
+	{"fallback with minReplicas too high", fallback("minReplicas: 10001"), []string{"spec.fallback.minReplicas", "less than or equal to 10000"}},
+}
