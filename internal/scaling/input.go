@@ -14,6 +14,8 @@ const (
 	maxCount = 1_000_000_000
 	// maxAmount bounds every number of messages and every rate.
 	maxAmount = 1e18
+	// minRate is the least service rate, one message in 31 years; less is none. A longer drain time is never.
+	minRate, minSeconds, maxSeconds = 1e-9, 1e-3, 1e9
 )
 
 // input is all that one decision is made from, gathered once and never changed.
@@ -58,7 +60,10 @@ type load struct {
 
 func gather(now time.Time, p Policy, o Observation, m Memory) input {
 	p, o = boundedPolicy(p), boundedObservation(o)
-	in := input{Policy: p, Observation: o, now: now, memory: m.advance(now, p, o)}
+	// Everything but the memory's own clock compares with times that were stored or read: wall clocks.
+	in := input{Policy: p, Observation: o, memory: m.advance(now, p, o)}
+	now = now.Round(0)
+	in.now = now
 	in.load = in.sum()
 	if f := p.Fallback; f != nil && !in.memory.noDataSince.IsZero() {
 		in.fallback = now.Sub(in.memory.noDataSince) >= f.After
@@ -143,7 +148,7 @@ func boundedPolicy(p Policy) Policy {
 	p.PerReplica = max(p.PerReplica, 1)
 	if p.Drain != nil {
 		d := *p.Drain
-		d.Seconds = between(d.Seconds, 1e-3, 1e9, 60)
+		d.Seconds = between(d.Seconds, minSeconds, maxSeconds, 60)
 		d.Utilization = between(d.Utilization, 0.01, 1, 0.8)
 		d.Concurrency = between(d.Concurrency, 1, 1e9, 1)
 		d.Prior = between(d.Prior, 0, maxAmount, 0)
@@ -170,7 +175,7 @@ func (r Rules) bounded() Rules {
 
 // boundedObservation makes what is no number unknown, and bounds the rest.
 func boundedObservation(o Observation) Observation {
-	if mu := o.Rate.PerReplica; !(mu > 0) || mu > maxAmount || o.Rate.Known == "" {
+	if mu := o.Rate.PerReplica; !(mu >= minRate) || mu > maxAmount || o.Rate.Known == "" {
 		o.Rate = ServiceRate{}
 	}
 	for _, n := range []*int32{&o.Target.Replicas, &o.Target.Available, &o.Target.MaxUnavailable, &o.Pool.Warm, &o.Pool.Lent} {
@@ -180,7 +185,9 @@ func boundedObservation(o Observation) Observation {
 	for i := range o.Queues {
 		q := &o.Queues[i]
 		q.Weight = between(q.Weight, 1, 1e6, 1)
-		q.DrainSeconds = between(q.DrainSeconds, 0, 1e9, 0)
+		if q.DrainSeconds = between(q.DrainSeconds, 0, maxSeconds, 0); q.DrainSeconds < minSeconds {
+			q.DrainSeconds = 0
+		}
 		q.Depth = max(q.Depth, 0)
 		q.Redelivered = between(q.Redelivered, 0, 1, 0)
 		if q.InFlight != nil && *q.InFlight < 0 {

@@ -11,7 +11,7 @@ import (
 // Memory is what Decide carries from one call to the next. The zero value remembers nothing. It is never changed in
 // place, so a copy stays valid. Bounded: three windows and one list of steps of at most maxEntries entries of 16 bytes.
 type Memory struct {
-	// since is the time of the first decision, last of the newest one. Zero before the first.
+	// since is the time of the first decision, last of the newest one, with its monotonic part. Zero before the first.
 	since, last time.Time
 	// desired is the last decision, if there was one.
 	desired int32
@@ -45,16 +45,17 @@ type growth struct {
 	at time.Time
 }
 
-// advance brings m to now: a clock that went back leaves every age as it was, and what changed since is noted.
-func (m Memory) advance(now time.Time, p Policy, o Observation) Memory {
+// advance brings m to now: a clock that jumped leaves every age as it was, and what changed since is noted.
+func (m Memory) advance(clock time.Time, p Policy, o Observation) Memory {
+	now := clock.Round(0)
 	if m.last.IsZero() {
-		m.since, m.last = now, now
+		m.since, m.last = now, clock
 		m.slots = m.slots.push(now, o.Pool.Lent, returnAfter(o), highest)
 	}
-	if back := now.Sub(m.last); back < 0 {
-		m = m.shifted(back)
+	if jump := jumped(m.last, clock); jump.Abs() > 100*time.Millisecond {
+		m = m.shifted(jump)
 	}
-	m.last = now
+	m.last = clock
 	if o.Target.Found {
 		if m.seen && m.replicas != o.Target.Replicas {
 			m.steps = noteStep(m.steps, now, o.Target.Replicas-m.replicas, longestPeriod(p.Behavior))
@@ -66,6 +67,12 @@ func (m Memory) advance(now time.Time, p Policy, o Observation) Memory {
 	m.noDataSince = since(m.noDataSince, now, len(o.Queues) > 0 && !slices.ContainsFunc(o.Queues, func(q Queue) bool { return q.Fresh }))
 	m.blockedSince = since(m.blockedSince, now, o.Target.Found && !o.Rollout.MayScaleUp)
 	return m
+}
+
+// jumped is by how much the wall clock moved beyond the time that passed. Where the times have no monotonic part that is
+// not known: time that seems to pass does, and time never goes back.
+func jumped(before, now time.Time) time.Duration {
+	return now.Round(0).Sub(before.Round(0)) - max(now.Sub(before), 0)
 }
 
 // remember notes what was decided.
@@ -91,7 +98,7 @@ func since(before, now time.Time, isTrue bool) time.Time {
 
 // shifted moves every time in m by d.
 func (m Memory) shifted(d time.Duration) Memory {
-	for _, t := range []*time.Time{&m.since, &m.last, &m.growth.at, &m.noDataSince, &m.missedSince, &m.blockedSince} {
+	for _, t := range []*time.Time{&m.since, &m.growth.at, &m.noDataSince, &m.missedSince, &m.blockedSince} {
 		if !t.IsZero() {
 			*t = t.Add(d)
 		}

@@ -32,6 +32,9 @@ func drainTime(in input) (seconds *float64, never bool) {
 	default:
 		t = in.load.work / (capacity - in.load.arrival)
 	}
+	if t > maxSeconds {
+		return nil, true
+	}
 	return &t, false
 }
 
