@@ -1,0 +1,105 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+)
+
+// What waits to be taken is bounded, in order, has the first and the newest readings, and of each run of equal ones its first and newest.
+func TestThin(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var kept, all []Reading
+		depths := rapid.SliceOfN(rapid.Int64Range(0, 2), 1, 400).Draw(t, "depths")
+		repeat := rapid.IntRange(1, 20).Draw(t, "repeat")
+		for i, d := range depths {
+			for k := range repeat {
+				r := Reading{Time: time.Unix(int64(i*repeat+k), 0), Depth: d}
+				all = append(all, r)
+				kept = thin(append(kept, r))
+			}
+		}
+		if len(kept) > bufferSize {
+			t.Fatalf("%d readings kept, want at most %d", len(kept), bufferSize)
+		}
+		if kept[0] != all[0] {
+			t.Fatalf("the first is %v, want %v", kept[0], all[0])
+		}
+		newest := min(runSize-1, len(all))
+		for i := 1; i <= newest; i++ {
+			if kept[len(kept)-i] != all[len(all)-i] {
+				t.Fatalf("the newest but %d is %v, want %v", i-1, kept[len(kept)-i], all[len(all)-i])
+			}
+		}
+		for i := 1; i < len(kept); i++ {
+			if !kept[i].Time.After(kept[i-1].Time) {
+				t.Fatalf("out of order: %v", kept)
+			}
+		}
+	})
+}
+
+func TestSpell(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		1500 * time.Millisecond: "1 s", 59 * time.Second: "59 s", 192 * time.Second: "3 min 12 s", 125 * time.Minute: "2 h 5 min", 76 * time.Hour: "3 d 4 h",
+	} {
+		if got := spell(d); got != want {
+			t.Errorf("spell(%v) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestMessage(t *testing.T) {
+	now := time.Date(2026, 11, 23, 3, 0, 22, 0, time.UTC)
+	f := Fail(capacityv1alpha1.ReasonQueueUnavailable, "Do this", "refused")
+	for _, c := range []struct {
+		since, last time.Time
+		want        string
+	}{
+		{now.Add(-192 * time.Second), now.Add(-192 * time.Second), "nats://q:4222 refused for 3 min 12 s; last reading 02:57:10Z. Do this"},
+		{now, now.Add(-25 * time.Hour), "nats://q:4222 refused; last reading 2026-11-22 02:00:22Z. Do this"},
+		{now, time.Time{}, "nats://q:4222 refused; no reading yet. Do this"},
+		{now.Add(time.Hour), time.Time{}, "nats://q:4222 refused; no reading yet. Do this"}, // a clock that jumped back
+	} {
+		if got := f.message("nats://q:4222", c.since, c.last, now); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+}
+
+// A name that leads to a link-local address is refused when it is dialed, not only an address in the url.
+func TestDialerRefusesLinkLocal(t *testing.T) {
+	_, err := dialer(Endpoint{Host: "169.254.169.254", Port: "80"})(context.Background())
+	if f := (*Failure)(nil); !errors.As(err, &f) || f.Reason != capacityv1alpha1.ReasonAddressRefused {
+		t.Errorf("error %v, want AddressRefused", err)
+	}
+}
+
+func FuzzEndpoint(f *testing.F) {
+	for _, url := range []string{"redis://a", "rediss://A:1/3", "redis://[::1]:6379/0", "redis://a/-1", "redis://a:b", "redis://u:p@h", "redis://[fe80::1%25eth0]/", "redis://%41", "redis://a,b"} {
+		f.Add(url)
+	}
+	f.Fuzz(func(t *testing.T, url string) {
+		q := capacityv1alpha1.Queue{Name: "q", Redis: capacityv1alpha1.RedisSource{URL: url}}
+		e, failure := endpointOf(&q)
+		if (failure == nil) == (e == Endpoint{}) {
+			t.Fatalf("%q: %+v and %v", url, e, failure)
+		}
+		if failure != nil {
+			return
+		}
+		// What is shown is where it leads, and leads there again.
+		q.Redis.URL = e.URL()
+		if again, failure := endpointOf(&q); failure != nil || again.Address() != e.Address() || again.DB != e.DB {
+			t.Errorf("%q is shown as %q, which is %+v, %v", url, e.URL(), again, failure)
+		}
+	})
+}
