@@ -119,7 +119,7 @@ func (c chance) observation(now time.Time, replicas int32) Observation {
 		Suspended: c.yes(3),
 		Target: Target{Found: c.yes(97), Replicas: replicas, Available: replicas - c.Int32N(3), MaxUnavailable: c.count(), Recreate: c.yes(10), Incompatible: c.yes(10),
 			ForeignZero: c.yes(30), OwnZero: c.yes(50), StartUp: c.duration(), SettledOnce: c.yes(95)},
-		Rollout: Rollout{State: state, InProgress: inProgress, MayScaleUp: !inProgress && c.yes(90), MayScaleDown: !inProgress && c.yes(90), MayLend: c.yes(90), LendFirst: c.yes(10),
+		Rollout: Rollout{State: state, InProgress: inProgress, MayScaleUp: c.yes(90) != inProgress, MayScaleDown: c.yes(90) != inProgress, MayLend: c.yes(90), LendFirst: c.yes(10),
 			Progressing: c.yes(50), Released: c.yes(10), Hash: "abc", Message: "revision 7"},
 		Rate: mu(c.amount(), []string{"", Given, AtLeast, Measured}[c.IntN(4)]),
 		Pool: Pool{Warm: c.count(), Lent: c.count(), OtherRevision: c.yes(30), StartUp: c.duration()},

@@ -50,6 +50,32 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// TestWindowIsBounded: a value that falls all the time, so that every one counts for a while, at ten decisions a second.
+func TestWindowIsBounded(t *testing.T) {
+	var w window
+	now, value := noon, int32(1_000_000)
+	value0 := value
+	for i := range 20_000 {
+		now, value = now.Add(100*time.Millisecond), value-1
+		w = w.push(now, value, 300*time.Second, highest)
+		if len(w) > maxEntries {
+			t.Fatalf("%d entries", len(w))
+		}
+		exact := min(value0-1, value+3000)
+		if got := w.extreme(); got < exact || got > exact+51 {
+			t.Fatalf("after %d: highest is %d, want %d to %d", i, got, exact, exact+51)
+		}
+	}
+	for _, length := range []time.Duration{time.Hour, time.Minute, time.Hour, 10 * time.Second} {
+		for range 20_000 {
+			now, value = now.Add(100*time.Millisecond), value-1
+			if w = w.push(now, value, length, highest); len(w) > maxEntries {
+				t.Fatalf("%d entries", len(w))
+			}
+		}
+	}
+}
+
 // TestWindowOfNothing: without a window only the present counts, however it changes length.
 func TestWindowOfNothing(t *testing.T) {
 	var w window
