@@ -209,6 +209,78 @@ func TestMessagesThatVanishAreNoEvidence(t *testing.T) {
 	}
 }
 
+// A purge raises completions that are not told but follow from the rest: that is no lower bound of what a replica can do.
+func TestDerivedCompletionsAreNoEvidence(t *testing.T) {
+	p := newPlant(one(8), Serving{Replicas: 10, Revision: "a"})
+	p.depth, p.arrived = 50000, 50000
+	for range 200 {
+		p.now = p.now.Add(time.Second)
+		p.arrived, p.depth = p.arrived+60, max(0, p.depth-2000)
+		p.e.Observe(0, queue.Reading{Time: p.now, Depth: p.depth, InFlight: new(int64(0)), ArrivedTotal: &p.arrived})
+	}
+	if got := p.e.ServiceRate(); got.Known != Given {
+		t.Errorf("got %+v, want the prior", got)
+	}
+	if p.e.Queue(0).Throughput == nil {
+		t.Error("throughput is unknown, though it follows from the rest")
+	}
+}
+
+// Ten replicas that each need 100 s for a message complete 6 a minute, in no minute the same number.
+func TestLongMessagesAreMeasuredForLonger(t *testing.T) {
+	p := newPlant(one(1), Serving{Replicas: 10, Revision: "a"})
+	p.depth, p.arrived, p.arrive = 5000, 5000, 0.1
+	for second := range 7200 {
+		p.serve = 0
+		if second%100 == 0 {
+			p.serve, p.completionDebt = 10, 0 // all at once
+		}
+		p.run(1)
+	}
+	got := p.e.ServiceRate()
+	if got.Known != Measured || math.Abs(got.PerReplica-0.01) > 0.003 {
+		t.Errorf("got %+v, want about 0.01, Measured", got)
+	}
+}
+
+func TestTheSlowestPollsTellRates(t *testing.T) {
+	e := NewEstimator(0)
+	e.Configure(one(0))
+	for i := range int64(10) {
+		e.Observe(0, reading(start.Add(time.Duration(i)*305*time.Second), 0, i*6100, i*6100))
+	}
+	near(t, "λ", e.Queue(0).Arrival, 20)
+}
+
+func TestNobodyKnowsWhatIsInFlight(t *testing.T) {
+	e := NewEstimator(0)
+	e.Configure(one(0))
+	for i := range 600 {
+		e.Observe(0, queue.Reading{Time: start.Add(time.Duration(i) * time.Second)})
+	}
+	if got := e.Queue(0).QuietSince; !got.IsZero() {
+		t.Errorf("quiet since %v, from an empty list alone", got)
+	}
+}
+
+func TestFewRepeatedDeliveriesSayNothing(t *testing.T) {
+	for _, c := range []struct {
+		completed, again int64
+		want             float64
+	}{{3, 1, 0}, {100, 30, 0.3}, {0, 30, 1}, {100, 0, 0}} {
+		e := NewEstimator(0)
+		e.Configure(one(0))
+		for i, n := range []int64{0, 1} {
+			r := reading(start.Add(time.Duration(i)*10*time.Second), 0, n*c.completed, n*c.completed)
+			r.RedeliveredTotal = new(n * c.again)
+			e.Observe(0, r)
+		}
+		if got := e.Queue(0).Redelivered; got != c.want {
+			t.Errorf("%d repeated of %d completed: %v, want %v", c.again, c.completed, got, c.want)
+		}
+	}
+}
+
 func TestQuietSince(t *testing.T) {
 	p := newPlant(one(8), Serving{Replicas: 1, Revision: "a"})
 	p.arrive, p.serve = 1, 8
@@ -223,7 +295,7 @@ func TestQuietSince(t *testing.T) {
 	}
 }
 
-// 400 checks of up to 100 readings each: whatever a server tells, no rate is negative, infinite or not a number, and none
+// 100 checks of up to 100 readings each: whatever a server tells, no rate is negative, infinite or not a number, and none
 // is higher than the counters ever moved between two readings.
 func TestRatesAreNeverAbsurd(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

@@ -12,8 +12,11 @@ import (
 )
 
 const (
-	// block is the length of one measurement without rollout, scaling or lending inside it.
-	block = time.Minute
+	// block is the length of one measurement without rollout, scaling or lending inside it. Where messages are long it lasts
+	// until blockMessages were completed, or its rate would be the luck of the minute; a longer one than blockMost is none.
+	block         = time.Minute
+	blockMessages = 10
+	blockMost     = time.Hour
 	// blocks are the saturated ones that the median is taken over.
 	blocks = 9
 	// latencies are the samples of depth/X, one every latencyEvery: a day. The 5th percentile of them is the source's own
@@ -176,8 +179,11 @@ func (e *Estimator) measure(now time.Time) {
 	e.observeLatency(now, depth, x)
 	n, c := float64(e.serving.Replicas), max(1, e.settings.Concurrency)
 	e.saturated = e.saturated && depth >= 2*n*c+1.5*e.sourceLatency()*x
-	if now.Sub(e.began) >= block {
+	switch length := now.Sub(e.began); {
+	case length >= block && e.completed() >= blockMessages:
 		e.endBlock(now)
+		e.began, e.start, e.saturated = now, e.lasts(), true
+	case length >= blockMost:
 		e.began, e.start, e.saturated = now, e.lasts(), true
 	}
 }
@@ -212,11 +218,19 @@ func (e *Estimator) endBlock(now time.Time) {
 	}
 }
 
-// countsAll reports whether every queue has a reading that tells arrivals and completions.
+// completed is the number of messages completed in the present block.
+func (e *Estimator) completed() (n int64) {
+	for i := range e.flows {
+		n += e.flows[i].last().completed - e.start[i].completed
+	}
+	return n
+}
+
+// countsAll reports whether every queue has a reading from which arrivals are known, and which tells completions.
 func (e *Estimator) countsAll() bool {
 	for i := range e.flows {
 		last := e.flows[i].last()
-		if last == nil || !last.hasArrived || !last.hasCompleted {
+		if last == nil || !last.hasArrived || !last.hasCompleted || last.derived {
 			return false
 		}
 	}

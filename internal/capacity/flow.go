@@ -25,8 +25,10 @@ const (
 	history = 96
 	// tooClose readings tell more about jitter than about a rate.
 	tooClose = 200 * time.Millisecond
-	// gap after which what happened in between says nothing about now, also when a clock jumped.
-	gap = 5 * time.Minute
+	// gap after which what happened in between says nothing about now, also when a clock jumped: three of the slowest polls.
+	gap = 15 * time.Minute
+	// fewDeliveries say nothing about the share of them that is repeated.
+	fewDeliveries = 10
 	// polls are the readings that the fast estimate looks at, subWindows the parts of the slow one.
 	polls, subWindows = 10, 6
 	subWindow         = 10 * time.Second
@@ -50,7 +52,9 @@ type point struct {
 	depth, inFlight                       int64
 	arrived, completed                    int64
 	hasInFlight, hasArrived, hasCompleted bool
-	redelivered                           int64
+	// derived: completed is not told, but what is missing. A purge looks the same.
+	derived     bool
+	redelivered int64
 }
 
 // flow is the recent past of one queue.
@@ -99,7 +103,7 @@ func pointOf(r queue.Reading) point {
 	}
 	switch {
 	case p.hasArrived && !p.hasCompleted && p.hasInFlight:
-		p.completed, p.hasCompleted = p.arrived-p.depth-p.inFlight, true
+		p.completed, p.hasCompleted, p.derived = p.arrived-p.depth-p.inFlight, true, true
 	case p.hasCompleted && !p.hasArrived && p.hasInFlight:
 		p.arrived, p.hasArrived = p.completed+p.depth+p.inFlight, true
 	}
@@ -132,8 +136,9 @@ func (f *flow) observeQuiet(p *point) {
 	last := f.last()
 	arrived := last != nil && p.hasArrived && p.arrived != last.arrived
 	waiting := p.depth > 0 || p.inFlight > 0
-	if !p.hasInFlight && p.hasArrived && p.hasCompleted {
-		waiting = waiting || p.arrived != p.completed
+	if !p.hasInFlight {
+		// Without counters either, nobody knows what is being worked on: never quiet.
+		waiting = waiting || !p.hasArrived || !p.hasCompleted || p.arrived != p.completed
 	}
 	switch {
 	case waiting || arrived:
@@ -250,7 +255,7 @@ func (f *flow) redelivered() float64 {
 	recent := f.recent(60)
 	first, last := recent[0], recent[len(recent)-1]
 	completed, again := last.completed-first.completed, last.redelivered-first.redelivered
-	if again <= 0 {
+	if again <= 0 || max(completed, again) < fewDeliveries {
 		return 0
 	}
 	return min(1, float64(again)/float64(max(completed, again)))
