@@ -56,9 +56,7 @@ func ExampleHandler() {
 	mux := http.NewServeMux()
 	mux.Handle("/ready", standby.Handler())
 
-	server := &http.Server{Addr: ":8080", Handler: mux}
-	defer server.Close()
-	// go server.ListenAndServe()
+	// http.ListenAndServe(":8080", mux)
 }
 
 // exampleConsumer stands for the client library of a queue. See test/consumers for the real ones.
