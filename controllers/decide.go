@@ -129,6 +129,8 @@ type decided struct {
 	arrival, throughput *float64
 	// stalledSince is since when messages wait and none is completed; zero if it is not so.
 	stalledSince time.Time
+	// soakEnds is when a revision will have soaked; zero if none is about to.
+	soakEnds time.Time
 }
 
 // decide makes the plans, from what was observed and what is remembered.
@@ -141,6 +143,7 @@ func decide(seen *observed, s *scaler) *decided {
 	d.throughput = total(d.input.Queues, func(q scaling.Queue) *float64 { return q.Throughput })
 	s.stalledSince = stalledSince(seen, d, s.stalledSince)
 	d.stalledSince = s.stalledSince
+	d.soakEnds = s.soak.Ends(soakTime(&seen.qs.Spec))
 	return d
 }
 
@@ -172,6 +175,9 @@ func (d *decided) again(seen *observed, done *acted) time.Duration {
 	}
 	if at := d.pool.Again; !at.IsZero() {
 		sooner(at.Sub(seen.now))
+	}
+	if !d.soakEnds.IsZero() {
+		sooner(d.soakEnds.Sub(seen.now))
 	}
 	if isSuspended, until := suspended(&seen.qs.Spec, seen.now); isSuspended && !until.IsZero() {
 		sooner(until.Sub(seen.now))

@@ -16,9 +16,9 @@ type event struct {
 	kind, reason, action, message string
 }
 
-func rescaled(from, to int32, why string) event {
-	return event{corev1.EventTypeNormal, capacityv1alpha1.ReasonSucceededRescale, "Scale",
-		fmt.Sprintf("Deployment %d → %d: %s", from, to, why)}
+// rescaled takes a message that begins with the numbers, as Decide's do.
+func rescaled(message string) event {
+	return event{corev1.EventTypeNormal, capacityv1alpha1.ReasonSucceededRescale, "Scale", "Deployment " + message}
 }
 
 func rescaleFailed(from, to int32, err error) event {

@@ -96,7 +96,8 @@ func (r *QueueScalerReconciler) makeUp(ctx context.Context, seen *observed, s *s
 			}
 			return 0, err
 		}
-		r.emit(qs, rescaled(replicasOf(live), wanted, fmt.Sprintf("this QueueScaler is being deleted, and %d lent slots go with it once the new pods are available", lent)))
+		r.emit(qs, rescaled(fmt.Sprintf("%d → %d: this QueueScaler is being deleted, and %d lent slots go with it once the new pods are available",
+			replicasOf(live), wanted, lent)))
 		return again, nil
 	case replicasOf(live) < wanted, live.Status.AvailableReplicas < wanted:
 		return again, nil

@@ -53,7 +53,7 @@ func (r *QueueScalerReconciler) scale(ctx context.Context, seen *observed, d *de
 func (r *QueueScalerReconciler) scaled(seen *observed, s *scaler, live *appsv1.Deployment, plan scaling.Plan, done *acted) {
 	from, to := replicasOf(live), *plan.Replicas
 	s.replicas, s.lastScale = to, seen.now
-	done.events = append(done.events, rescaled(from, to, plan.Message))
+	done.events = append(done.events, rescaled(plan.Message))
 	r.metrics.Scaled(client.ObjectKeyFromObject(seen.qs), from, to)
 	done.wrote = true
 }

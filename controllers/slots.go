@@ -197,8 +197,30 @@ func (r *QueueScalerReconciler) lend(ctx context.Context, seen *observed, pool *
 	if done.lent > 0 {
 		done.wrote = true
 		r.metrics.SlotsLent(client.ObjectKeyFromObject(seen.qs), done.lent)
+		done.events = append(done.events, slotsLent(lentMessage(seen, slots[0].Revision, done.lent, r.Clock.Now())))
 	}
 	return failed
+}
+
+// lentMessage says what was put in service, how long after the reading that showed the backlog, and how big that was.
+func lentMessage(seen *observed, hash string, lent int, now time.Time) string {
+	message := fmt.Sprintf("%d slots in service", lent)
+	if n := revisionNumber(seen, hash); n > 0 {
+		message = fmt.Sprintf("%d slots of revision %d in service", lent, n)
+	}
+	backlog, newest := int64(0), time.Time{}
+	for _, sample := range seen.samples {
+		if sample.Reading != nil {
+			backlog += sample.Reading.Depth
+			if sample.Reading.Time.After(newest) {
+				newest = sample.Reading.Time
+			}
+		}
+	}
+	if took := now.Sub(newest); !newest.IsZero() && took >= 0 && took < time.Minute {
+		message += fmt.Sprintf(" %.2f s after backlog %d was read", took.Seconds(), backlog)
+	}
+	return message
 }
 
 // tend does what else the pool needs, in order. What fails is left for the next time; the rest goes on.

@@ -43,6 +43,14 @@ func (s Soak) Next(now time.Time, a Assessment, d *appsv1.Deployment, soak time.
 	return s
 }
 
+// Ends is when the present soak ends; zero if none is under way.
+func (s Soak) Ends(soak time.Duration) time.Time {
+	if s.Hash == "" || s.Hash == s.SoakedHash {
+		return time.Time{}
+	}
+	return s.Since.Add(soak)
+}
+
 // completedAt is when the Deployment controller said that the rollout of this ReplicaSet completed; zero if it does not say.
 func completedAt(d *appsv1.Deployment, replicaSet string) time.Time {
 	for _, c := range d.Status.Conditions {
