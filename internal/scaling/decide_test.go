@@ -54,217 +54,226 @@ func show(n *int32) any {
 	return *n
 }
 
-// TestRules changes a calm target in one respect each. Where replicas is nil nothing may be written.
-func TestRules(t *testing.T) {
-	type change func(*Policy, *Observation)
-	observe := func(changes ...func(*Observation)) change {
-		return func(_ *Policy, o *Observation) {
-			for _, c := range changes {
-				c(o)
-			}
+// change makes a calm policy or observation another one.
+type change func(*Policy, *Observation)
+
+// observe is a change of the observation alone.
+func observe(changes ...func(*Observation)) change {
+	return func(_ *Policy, o *Observation) {
+		for _, c := range changes {
+			c(o)
 		}
 	}
-	for _, c := range []struct {
-		name     string
-		change   change
-		fresh    bool // the memory is that of a program that has just started
-		desired  *int32
-		replicas *int32
-		lent     int32
-		reason   string
-		message  string
-	}{
-		{name: "calm", change: observe(), desired: new(int32(12)), reason: "AsRecommended"},
-		{name: "surge", change: observe(surge), desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended",
-			message: "12 → 15: backlog 1200 within 60 s, 96/s arriving, 8/s per replica (given); 3 slots lent, 0 left"},
-		{name: "surge at first sight", change: observe(surge), fresh: true, desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
-		{name: "lull", change: observe(lull), desired: new(int32(4)), replicas: new(int32(4)), reason: "AsRecommended"},
-		{name: "lull at first sight", change: observe(lull), fresh: true, desired: new(int32(4)), reason: "JustStarted"},
-		{name: "tolerance up", change: observe(func(o *Observation) { o.Queues[0].Arrival = new(82.0) }), desired: new(int32(12)), reason: "WithinTolerance"},
-		{name: "no tolerance where more arrives than is completed",
-			change:  func(p *Policy, o *Observation) { p.Drain.Utilization = 1; o.Queues[0].Arrival = new(97.0) },
-			desired: new(int32(13)), replicas: new(int32(13)), lent: 1, reason: "AsRecommended"},
-		{name: "tolerance does not stop the second replica",
-			change: func(p *Policy, o *Observation) {
-				p.Min, o.Target.Replicas, o.Target.Available, o.Queues[0].Arrival = 1, 1, 1, new(6.6)
-			},
-			desired: new(int32(2)), replicas: new(int32(2)), lent: 1, reason: "AsRecommended"},
+}
 
-		{name: "suspended freezes slots", change: observe(surge, func(o *Observation) { o.Suspended, o.Pool = true, Pool{Warm: 1, Lent: 2} }),
-			desired: new(int32(15)), lent: 2, reason: "Suspended"},
-		{name: "conflict", change: observe(surge, func(o *Observation) { o.Conflict = "HorizontalPodAutoscaler chat/availability scales the same target" }),
-			desired: new(int32(15)), reason: "ConflictingAutoscaler", message: "HorizontalPodAutoscaler chat/availability"},
-		{name: "missing target", change: observe(surge, func(o *Observation) { o.Target.Found = false; o.Pool.Lent = 3 }), reason: "TargetMissing"},
-		{name: "switched off", change: observe(surge, func(o *Observation) { o.Target.Replicas, o.Target.Available, o.Pool.Lent = 0, 0, 3 }),
-			desired: new(int32(15)), reason: "ScalingDisabled"},
-		{name: "foreign zero with min 0",
-			change: func(p *Policy, o *Observation) {
-				surge(o)
-				p.Min, o.Target.Replicas, o.Target.Available, o.Target.ForeignZero, o.Pool.Lent = 0, 0, 0, true, 3
-			},
-			desired: new(int32(15)), reason: "ScalingDisabled"},
-		{name: "our own zero, and min was raised since", change: observe(func(o *Observation) {
-			o.Target.Replicas, o.Target.Available, o.Target.OwnZero, o.Queues[0].Arrival = 0, 0, true, new(0.0)
-		}), desired: new(int32(4)), replicas: new(int32(4)), lent: 3, reason: "TooFewReplicas"},
-		{name: "contested", change: observe(surge, func(o *Observation) {
-			o.Target.ContestedUntil, o.Target.ContestedBy = noon.Add(7*time.Minute), "argocd-controller"
-		}), desired: new(int32(15)), lent: 3, reason: "ReplicasContested",
-			message: "15 wanted, 12 kept: argocd-controller keeps writing the target's replicas, which are left alone until 12:07:00 UTC"},
-		{name: "contested no more", change: observe(surge, func(o *Observation) { o.Target.ContestedUntil = noon }),
-			desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
+// rule is what follows from one change. Where replicas is nil nothing may be written.
+type rule struct {
+	name     string
+	change   change
+	fresh    bool // the memory is that of a program that has just started
+	desired  *int32
+	replicas *int32
+	lent     int32
+	reason   string
+	message  string
+}
 
-		{name: "stale: the last decision stands", change: observe(lull, func(o *Observation) { o.Queues[0].Fresh, o.Queues[0].Problem = false, "redis://q:6379 refused" }),
-			fresh: true, desired: new(int32(12)), reason: "ReadingsStale", message: "12 replicas: redis://q:6379 refused"},
-		{name: "stale at first sight: lent slots stay", change: observe(func(o *Observation) { o.Queues[0].Fresh, o.Pool = false, Pool{Lent: 3} }),
-			fresh: true, desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "ReadingsStale"},
-		{name: "one of two queues is stale: up goes", change: observe(surge, func(o *Observation) { o.Queues = append(o.Queues, Queue{Name: "r", Weight: 1}) }),
-			desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
-		{name: "one of two queues is stale: down does not", change: observe(lull, func(o *Observation) {
-			o.Queues = append(o.Queues, Queue{Name: "r", Weight: 1, Problem: "no such stream"})
-		}), fresh: true, desired: new(int32(12)), reason: "ReadingsStale", message: "1 of 2 queues cannot be read: no such stream"},
-		{name: "fallback", change: func(p *Policy, o *Observation) {
+var rules = []rule{
+	{name: "calm", change: observe(), desired: new(int32(12)), reason: "AsRecommended"},
+	{name: "surge", change: observe(surge), desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended",
+		message: "12 → 15: backlog 1200 within 60 s, 96/s arriving, 8/s per replica (given); 3 slots lent, 0 left"},
+	{name: "surge at first sight", change: observe(surge), fresh: true, desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
+	{name: "lull", change: observe(lull), desired: new(int32(4)), replicas: new(int32(4)), reason: "AsRecommended"},
+	{name: "lull at first sight", change: observe(lull), fresh: true, desired: new(int32(4)), reason: "JustStarted"},
+	{name: "tolerance up", change: observe(func(o *Observation) { o.Queues[0].Arrival = new(82.0) }), desired: new(int32(12)), reason: "WithinTolerance"},
+	{name: "no tolerance where more arrives than is completed",
+		change:  func(p *Policy, o *Observation) { p.Drain.Utilization = 1; o.Queues[0].Arrival = new(97.0) },
+		desired: new(int32(13)), replicas: new(int32(13)), lent: 1, reason: "AsRecommended"},
+	{name: "tolerance does not stop the second replica",
+		change: func(p *Policy, o *Observation) {
+			p.Min, o.Target.Replicas, o.Target.Available, o.Queues[0].Arrival = 1, 1, 1, new(6.6)
+		},
+		desired: new(int32(2)), replicas: new(int32(2)), lent: 1, reason: "AsRecommended"},
+
+	{name: "suspended freezes slots", change: observe(surge, func(o *Observation) { o.Suspended, o.Pool = true, Pool{Warm: 1, Lent: 2} }),
+		desired: new(int32(15)), lent: 2, reason: "Suspended"},
+	{name: "conflict", change: observe(surge, func(o *Observation) { o.Conflict = "HorizontalPodAutoscaler chat/availability scales the same target" }),
+		desired: new(int32(15)), reason: "ConflictingAutoscaler", message: "HorizontalPodAutoscaler chat/availability"},
+	{name: "missing target", change: observe(surge, func(o *Observation) { o.Target.Found = false; o.Pool.Lent = 3 }), reason: "TargetMissing"},
+	{name: "switched off", change: observe(surge, func(o *Observation) { o.Target.Replicas, o.Target.Available, o.Pool.Lent = 0, 0, 3 }),
+		desired: new(int32(15)), reason: "ScalingDisabled"},
+	{name: "foreign zero with min 0",
+		change: func(p *Policy, o *Observation) {
+			surge(o)
+			p.Min, o.Target.Replicas, o.Target.Available, o.Target.ForeignZero, o.Pool.Lent = 0, 0, 0, true, 3
+		},
+		desired: new(int32(15)), reason: "ScalingDisabled"},
+	{name: "our own zero, and min was raised since", change: observe(func(o *Observation) {
+		o.Target.Replicas, o.Target.Available, o.Target.OwnZero, o.Queues[0].Arrival = 0, 0, true, new(0.0)
+	}), desired: new(int32(4)), replicas: new(int32(4)), lent: 3, reason: "TooFewReplicas"},
+	{name: "contested", change: observe(surge, func(o *Observation) {
+		o.Target.ContestedUntil, o.Target.ContestedBy = noon.Add(7*time.Minute), "argocd-controller"
+	}), desired: new(int32(15)), lent: 3, reason: "ReplicasContested",
+		message: "15 wanted, 12 kept: argocd-controller keeps writing the target's replicas, which are left alone until 12:07:00 UTC"},
+	{name: "contested no more", change: observe(surge, func(o *Observation) { o.Target.ContestedUntil = noon }),
+		desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
+
+	{name: "stale: the last decision stands", change: observe(lull, func(o *Observation) { o.Queues[0].Fresh, o.Queues[0].Problem = false, "redis://q:6379 refused" }),
+		fresh: true, desired: new(int32(12)), reason: "ReadingsStale", message: "12 replicas: redis://q:6379 refused"},
+	{name: "stale at first sight: lent slots stay", change: observe(func(o *Observation) { o.Queues[0].Fresh, o.Pool = false, Pool{Lent: 3} }),
+		fresh: true, desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "ReadingsStale"},
+	{name: "one of two queues is stale: up goes", change: observe(surge, func(o *Observation) { o.Queues = append(o.Queues, Queue{Name: "r", Weight: 1}) }),
+		desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
+	{name: "one of two queues is stale: down does not", change: observe(lull, func(o *Observation) {
+		o.Queues = append(o.Queues, Queue{Name: "r", Weight: 1, Problem: "no such stream"})
+	}), fresh: true, desired: new(int32(12)), reason: "ReadingsStale", message: "1 of 2 queues cannot be read: no such stream"},
+	{name: "fallback", change: func(p *Policy, o *Observation) {
+		p.Fallback = &Fallback{2 * time.Minute, 14}
+		o.Queues[0].Fresh = false
+	},
+		desired: new(int32(14)), replicas: new(int32(14)), lent: 2, reason: "Fallback"},
+	{name: "a hold outranks the fallback",
+		change: func(p *Policy, o *Observation) {
 			p.Fallback = &Fallback{2 * time.Minute, 14}
 			o.Queues[0].Fresh = false
+			rolling(o)
 		},
-			desired: new(int32(14)), replicas: new(int32(14)), lent: 2, reason: "Fallback"},
-		{name: "a hold outranks the fallback",
-			change: func(p *Policy, o *Observation) {
-				p.Fallback = &Fallback{2 * time.Minute, 14}
-				o.Queues[0].Fresh = false
-				rolling(o)
-			},
-			desired: new(int32(14)), lent: 2, reason: "RolloutInProgress"},
+		desired: new(int32(14)), lent: 2, reason: "RolloutInProgress"},
 
-		{name: "max binds", change: observe(func(o *Observation) { o.Queues[0].Arrival = new(400.0) }), desired: new(int32(40)), replicas: new(int32(40)), lent: 3,
-			reason: "TooManyReplicas", message: "12 → 40: 63 wanted, maxReplicas is 40; raise maxReplicas to at least 63"},
-		{name: "above max", change: observe(func(o *Observation) { o.Target.Replicas, o.Target.Available, o.Pool.Lent = 45, 45, 2 }),
-			desired: new(int32(12)), replicas: new(int32(12)), reason: "AsRecommended"},
-		{name: "a hold outranks max", change: observe(rolling, func(o *Observation) { o.Target.Replicas, o.Target.Available = 45, 45 }),
-			desired: new(int32(12)), reason: "RolloutInProgress"},
-		{name: "min binds", change: observe(func(o *Observation) { o.Queues[0].Arrival = new(0.0) }), desired: new(int32(4)), replicas: new(int32(4)), reason: "TooFewReplicas"},
-		{name: "a hold outranks min", change: observe(rolling, func(o *Observation) { o.Target.Replicas, o.Target.Available, o.Queues[0].Arrival = 2, 2, new(0.0) }),
-			desired: new(int32(4)), lent: 2, reason: "RolloutInProgress"},
+	{name: "max binds", change: observe(func(o *Observation) { o.Queues[0].Arrival = new(400.0) }), desired: new(int32(40)), replicas: new(int32(40)), lent: 3,
+		reason: "TooManyReplicas", message: "12 → 40: 63 wanted, maxReplicas is 40; raise maxReplicas to at least 63"},
+	{name: "above max", change: observe(func(o *Observation) { o.Target.Replicas, o.Target.Available, o.Pool.Lent = 45, 45, 2 }),
+		desired: new(int32(12)), replicas: new(int32(12)), reason: "AsRecommended"},
+	{name: "a hold outranks max", change: observe(rolling, func(o *Observation) { o.Target.Replicas, o.Target.Available = 45, 45 }),
+		desired: new(int32(12)), reason: "RolloutInProgress"},
+	{name: "min binds", change: observe(func(o *Observation) { o.Queues[0].Arrival = new(0.0) }), desired: new(int32(4)), replicas: new(int32(4)), reason: "TooFewReplicas"},
+	{name: "a hold outranks min", change: observe(rolling, func(o *Observation) { o.Target.Replicas, o.Target.Available, o.Queues[0].Arrival = 2, 2, new(0.0) }),
+		desired: new(int32(4)), lent: 2, reason: "RolloutInProgress"},
 
-		{name: "redelivered", change: observe(surge, func(o *Observation) { o.Queues[0].Redelivered = 0.3 }), desired: new(int32(12)),
-			reason: "MessagesRedelivered", message: "12 replicas: 30% of the deliveries are repeated"},
-		{name: "pods fail", change: observe(surge, func(o *Observation) { o.Target.PodsFailing = "2 pods crash-loop: exit code 137" }),
-			desired: new(int32(15)), lent: 3, reason: "PodsFailing", message: "2 pods crash-loop: exit code 137; more pods would fail alike; 3 slots lent"},
-		{name: "hour-long jobs do not ask for hundreds",
-			change: func(_ *Policy, o *Observation) {
-				o.Rate, o.Queues[0].Arrival, o.Queues[0].Depth = mu(1.0/3600, Given), new(0.0), 20
-			},
-			desired: new(int32(20)), replicas: new(int32(20)), lent: 3, reason: "AsRecommended"},
-		{name: "long jobs in flight are not ended",
-			change: func(_ *Policy, o *Observation) {
-				o.Rate, o.Queues[0].Arrival = mu(1.0/301, Given), new(0.0)
-			},
-			desired: new(int32(4)), reason: "MessagesInFlight", message: "10 messages in flight, each takes about 5 min"},
-		{name: "long jobs with nothing in flight",
-			change: func(_ *Policy, o *Observation) {
-				o.Rate, o.Queues[0].Arrival, o.Queues[0].InFlight = mu(1.0/301, Given), new(0.0), new(int64(0))
-			},
-			desired: new(int32(4)), replicas: new(int32(4)), reason: "TooFewReplicas"},
-		{name: "plain form counts what is in flight",
-			change:  func(p *Policy, o *Observation) { p.Drain, p.PerReplica, o.Queues[0].Depth = nil, 100, 1991 },
-			desired: new(int32(21)), replicas: new(int32(21)), lent: 3, reason: "AsRecommended"},
+	{name: "redelivered", change: observe(surge, func(o *Observation) { o.Queues[0].Redelivered = 0.3 }), desired: new(int32(12)),
+		reason: "MessagesRedelivered", message: "12 replicas: 30% of the deliveries are repeated"},
+	{name: "pods fail", change: observe(surge, func(o *Observation) { o.Target.PodsFailing = "2 pods crash-loop: exit code 137" }),
+		desired: new(int32(15)), lent: 3, reason: "PodsFailing", message: "2 pods crash-loop: exit code 137; more pods would fail alike; 3 slots lent"},
+	{name: "hour-long jobs do not ask for hundreds",
+		change: func(_ *Policy, o *Observation) {
+			o.Rate, o.Queues[0].Arrival, o.Queues[0].Depth = mu(1.0/3600, Given), new(0.0), 20
+		},
+		desired: new(int32(20)), replicas: new(int32(20)), lent: 3, reason: "AsRecommended"},
+	{name: "long jobs in flight are not ended",
+		change: func(_ *Policy, o *Observation) {
+			o.Rate, o.Queues[0].Arrival = mu(1.0/301, Given), new(0.0)
+		},
+		desired: new(int32(4)), reason: "MessagesInFlight", message: "10 messages in flight, each takes about 5 min"},
+	{name: "long jobs with nothing in flight",
+		change: func(_ *Policy, o *Observation) {
+			o.Rate, o.Queues[0].Arrival, o.Queues[0].InFlight = mu(1.0/301, Given), new(0.0), new(int64(0))
+		},
+		desired: new(int32(4)), replicas: new(int32(4)), reason: "TooFewReplicas"},
+	{name: "plain form counts what is in flight",
+		change:  func(p *Policy, o *Observation) { p.Drain, p.PerReplica, o.Queues[0].Depth = nil, 100, 1991 },
+		desired: new(int32(21)), replicas: new(int32(21)), lent: 3, reason: "AsRecommended"},
 
-		{name: "no arrival rate, nothing waits: half", change: observe(func(o *Observation) { o.Queues[0].Arrival = nil }),
-			desired: new(int32(6)), replicas: new(int32(6)), reason: "ArrivalRateUnknown"},
-		{name: "no arrival rate, something waits: as many", change: observe(func(o *Observation) { o.Queues[0].Arrival, o.Queues[0].Depth = nil, 5 }),
-			desired: new(int32(12)), reason: "ArrivalRateUnknown"},
-		{name: "no service rate, behind: double", change: observe(surge, func(o *Observation) { o.Rate, o.Queues[0].Throughput = ServiceRate{}, new(90.0) }),
-			fresh: true, desired: new(int32(24)), replicas: new(int32(24)), lent: 3, reason: "ServiceRateUnknown"},
-		{name: "no service rate, gets on: as many", change: observe(surge, func(o *Observation) { o.Rate, o.Queues[0].Throughput = ServiceRate{}, new(120.0) }),
-			desired: new(int32(12)), reason: "ServiceRateUnknown"},
-		{name: "lower bound tells when doubling is too much", change: observe(surge, func(o *Observation) { o.Rate, o.Queues[0].Throughput = mu(8, AtLeast), new(90.0) }),
-			fresh: true, desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "ServiceRateUnknown"},
-		{name: "lower bound above the prior takes its place",
-			change:  func(p *Policy, o *Observation) { surge(o); p.Drain.Prior, o.Rate = 2, mu(3, AtLeast) },
-			desired: new(int32(40)), replicas: new(int32(40)), lent: 3, reason: "AsRecommended"},
+	{name: "no arrival rate, nothing waits: half", change: observe(func(o *Observation) { o.Queues[0].Arrival = nil }),
+		desired: new(int32(6)), replicas: new(int32(6)), reason: "ArrivalRateUnknown"},
+	{name: "no arrival rate, something waits: as many", change: observe(func(o *Observation) { o.Queues[0].Arrival, o.Queues[0].Depth = nil, 5 }),
+		desired: new(int32(12)), reason: "ArrivalRateUnknown"},
+	{name: "no service rate, behind: double", change: observe(surge, func(o *Observation) { o.Rate, o.Queues[0].Throughput = ServiceRate{}, new(90.0) }),
+		fresh: true, desired: new(int32(24)), replicas: new(int32(24)), lent: 3, reason: "ServiceRateUnknown"},
+	{name: "no service rate, gets on: as many", change: observe(surge, func(o *Observation) { o.Rate, o.Queues[0].Throughput = ServiceRate{}, new(120.0) }),
+		desired: new(int32(12)), reason: "ServiceRateUnknown"},
+	{name: "lower bound tells when doubling is too much", change: observe(surge, func(o *Observation) { o.Rate, o.Queues[0].Throughput = mu(8, AtLeast), new(90.0) }),
+		fresh: true, desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "ServiceRateUnknown"},
+	{name: "lower bound above the prior takes its place",
+		change:  func(p *Policy, o *Observation) { surge(o); p.Drain.Prior, o.Rate = 2, mu(3, AtLeast) },
+		desired: new(int32(40)), replicas: new(int32(40)), lent: 3, reason: "AsRecommended"},
 
-		{name: "rolling", change: observe(rolling, surge), desired: new(int32(15)), lent: 3, reason: "RolloutInProgress",
-			message: "15 wanted, 12 kept: revision 7 rolling out for 6 min, 9 of 12 updated; 3 slots lent, 0 left. Scale-up resumes at its end or at 12:04:00 UTC. Now: kubectl annotate qs availability capacity.queuescaler.io/release-hold=6d5f8c"},
-		{name: "rolling, down", change: observe(rolling, lull), desired: new(int32(4)), reason: "RolloutInProgress", message: "Scale-down resumes at its end."},
-		{name: "rolling, maxUnavailable is not lent for", change: observe(rolling, func(o *Observation) { o.Target.Available, o.Target.MaxUnavailable = 9, 3 }),
-			desired: new(int32(12)), reason: "AsRecommended"},
-		{name: "pods are missing", change: observe(func(o *Observation) {
-			o.Target.Available, o.Rollout.MayScaleUp, o.Rollout.MayScaleDown = 10, false, false
-		}), desired: new(int32(12)), lent: 2, reason: "AsRecommended"},
-		{name: "pods are missing, and more are wanted", change: observe(surge, func(o *Observation) {
-			o.Target.Available, o.Rollout.MayScaleUp, o.Rollout.MayScaleDown, o.Rollout.Message = 10, false, false, "revision 6 stable, 10 of 12 available"
-		}), fresh: true, desired: new(int32(15)), lent: 3, reason: "PodsUnavailable", message: "Scale-up resumes when all pods are available."},
-		{name: "released by a person, even if stuck", change: observe(surge, func(o *Observation) { o.Rollout = rolloutIn("Stuck"); o.Rollout.Released = true }),
-			desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
-		{name: "a released hold still scales nothing down", change: observe(rolling, lull, func(o *Observation) { o.Rollout.Released = true }),
-			desired: new(int32(4)), reason: "RolloutInProgress"},
-		{name: "timed out", change: observe(rolling, surge, func(o *Observation) { o.Rollout.LastStable = noon.Add(-10 * time.Minute) }),
-			desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
-		{name: "stuck never times out", change: observe(surge, func(o *Observation) { o.Rollout = rolloutIn("Stuck"); o.Rollout.LastStable = noon.Add(-10 * time.Hour) }),
-			desired: new(int32(15)), lent: 3, reason: "RolloutStuck", message: "Scale-up resumes at its end. Now:"},
-		{name: "rolling back never times out", change: observe(surge, func(o *Observation) {
-			o.Rollout = rolloutIn("RollingBack")
-			o.Rollout.LastStable = noon.Add(-10 * time.Hour)
-		}),
-			desired: new(int32(15)), lent: 3, reason: "RolloutInProgress"},
-		{name: "missed for long, but slots are left",
-			change:  func(p *Policy, o *Observation) { surge(o); rolling(o); p.Rollout.ReleaseAfterMissed = time.Minute },
-			desired: new(int32(15)), lent: 3, reason: "RolloutInProgress"},
-		{name: "missed for long and no slot left",
-			change: func(p *Policy, o *Observation) {
-				surge(o)
-				rolling(o)
-				p.Rollout.ReleaseAfterMissed, o.Pool = time.Minute, Pool{}
-			},
-			desired: new(int32(15)), replicas: new(int32(15)), reason: "AsRecommended"},
-		{name: "missed for long, but the rollout does not get on",
-			change: func(p *Policy, o *Observation) {
-				surge(o)
-				rolling(o)
-				p.Rollout.ReleaseAfterMissed, o.Pool, o.Rollout.Progressing = time.Minute, Pool{}, false
-			},
-			desired: new(int32(15)), reason: "RolloutInProgress"},
-		{name: "ScaleUpOnly, rolling", change: func(p *Policy, o *Observation) { surge(o); rolling(o); p.Rollout.Mode = ScaleUpOnly },
-			desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
-		{name: "ScaleUpOnly, stuck", change: func(p *Policy, o *Observation) { surge(o); o.Rollout, p.Rollout.Mode = rolloutIn("Stuck"), ScaleUpOnly },
-			desired: new(int32(15)), lent: 3, reason: "RolloutStuck"},
-		{name: "Ignore, stuck", change: func(p *Policy, o *Observation) { surge(o); o.Rollout, p.Rollout.Mode = rolloutIn("Stuck"), Ignore },
-			desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
-		{name: "Ignore scales nothing down either", change: func(p *Policy, o *Observation) { lull(o); rolling(o); p.Rollout.Mode = Ignore },
-			desired: new(int32(4)), reason: "RolloutInProgress"},
-		{name: "lend first", change: observe(surge, func(o *Observation) {
-			o.Rollout = rolloutIn("PausedPending")
-			o.Rollout.MayScaleUp, o.Rollout.LendFirst = true, true
-		}), desired: new(int32(15)), lent: 3, reason: "RolloutInProgress"},
-		{name: "lend first, none left", change: observe(surge, func(o *Observation) {
-			o.Rollout, o.Pool = rolloutIn("PausedPending"), Pool{Lent: 3}
-			o.Rollout.MayScaleUp, o.Rollout.LendFirst = true, true
-		}), desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
-		{name: "nothing is lent before the target settled", change: observe(surge, func(o *Observation) { o.Target.SettledOnce = false }),
-			desired: new(int32(15)), replicas: new(int32(15)), reason: "AsRecommended"},
-		{name: "Recreate lends no other revision", change: observe(surge, rolling, func(o *Observation) { o.Target.Recreate, o.Pool.OtherRevision = true, true }),
-			desired: new(int32(15)), reason: "RolloutInProgress"},
-		{name: "incompatible takes lent slots back", change: observe(surge, rolling, func(o *Observation) {
-			o.Target.Incompatible, o.Pool = true, Pool{Lent: 3, OtherRevision: true}
-		}), desired: new(int32(15)), reason: "RolloutInProgress"},
-		{name: "lending: Forbid", change: func(p *Policy, o *Observation) {
+	{name: "rolling", change: observe(rolling, surge), desired: new(int32(15)), lent: 3, reason: "RolloutInProgress",
+		message: "15 wanted, 12 kept: revision 7 rolling out for 6 min, 9 of 12 updated; 3 slots lent, 0 left. Scale-up resumes at its end or at 12:04:00 UTC. Now: kubectl annotate qs availability capacity.queuescaler.io/release-hold=6d5f8c"},
+	{name: "rolling, down", change: observe(rolling, lull), desired: new(int32(4)), reason: "RolloutInProgress", message: "Scale-down resumes at its end."},
+	{name: "rolling, maxUnavailable is not lent for", change: observe(rolling, func(o *Observation) { o.Target.Available, o.Target.MaxUnavailable = 9, 3 }),
+		desired: new(int32(12)), reason: "AsRecommended"},
+	{name: "pods are missing", change: observe(func(o *Observation) {
+		o.Target.Available, o.Rollout.MayScaleUp, o.Rollout.MayScaleDown = 10, false, false
+	}), desired: new(int32(12)), lent: 2, reason: "AsRecommended"},
+	{name: "pods are missing, and more are wanted", change: observe(surge, func(o *Observation) {
+		o.Target.Available, o.Rollout.MayScaleUp, o.Rollout.MayScaleDown, o.Rollout.Message = 10, false, false, "revision 6 stable, 10 of 12 available"
+	}), fresh: true, desired: new(int32(15)), lent: 3, reason: "PodsUnavailable", message: "Scale-up resumes when all pods are available."},
+	{name: "released by a person, even if stuck", change: observe(surge, func(o *Observation) { o.Rollout = rolloutIn("Stuck"); o.Rollout.Released = true }),
+		desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
+	{name: "a released hold still scales nothing down", change: observe(rolling, lull, func(o *Observation) { o.Rollout.Released = true }),
+		desired: new(int32(4)), reason: "RolloutInProgress"},
+	{name: "timed out", change: observe(rolling, surge, func(o *Observation) { o.Rollout.LastStable = noon.Add(-10 * time.Minute) }),
+		desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
+	{name: "stuck never times out", change: observe(surge, func(o *Observation) { o.Rollout = rolloutIn("Stuck"); o.Rollout.LastStable = noon.Add(-10 * time.Hour) }),
+		desired: new(int32(15)), lent: 3, reason: "RolloutStuck", message: "Scale-up resumes at its end. Now:"},
+	{name: "rolling back never times out", change: observe(surge, func(o *Observation) {
+		o.Rollout = rolloutIn("RollingBack")
+		o.Rollout.LastStable = noon.Add(-10 * time.Hour)
+	}),
+		desired: new(int32(15)), lent: 3, reason: "RolloutInProgress"},
+	{name: "missed for long, but slots are left",
+		change:  func(p *Policy, o *Observation) { surge(o); rolling(o); p.Rollout.ReleaseAfterMissed = time.Minute },
+		desired: new(int32(15)), lent: 3, reason: "RolloutInProgress"},
+	{name: "missed for long and no slot left",
+		change: func(p *Policy, o *Observation) {
 			surge(o)
 			rolling(o)
-			p.Rollout.ForbidLending, o.Pool.OtherRevision = true, true
-		}, desired: new(int32(15)), reason: "RolloutInProgress"},
-		{name: "lending: Forbid lends the current revision", change: func(p *Policy, o *Observation) { surge(o); p.Rollout.ForbidLending = true },
-			desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
-		{name: "at first sight lent slots stay", change: observe(func(o *Observation) { o.Pool = Pool{Lent: 3} }), fresh: true, desired: new(int32(12)), lent: 3, reason: "AsRecommended"},
-		{name: "lent slots above max return at once", change: func(p *Policy, o *Observation) { p.Max, o.Pool = 13, Pool{Lent: 3} },
-			fresh: true, desired: new(int32(12)), lent: 1, reason: "AsRecommended"},
-		{name: "behavior: one policy", change: func(p *Policy, o *Observation) {
+			p.Rollout.ReleaseAfterMissed, o.Pool = time.Minute, Pool{}
+		},
+		desired: new(int32(15)), replicas: new(int32(15)), reason: "AsRecommended"},
+	{name: "missed for long, but the rollout does not get on",
+		change: func(p *Policy, o *Observation) {
 			surge(o)
-			p.Behavior.ScaleUp.Policies = []RatePolicy{{Value: 2, Period: time.Minute}}
-		}, desired: new(int32(14)), replicas: new(int32(14)), lent: 2, reason: "ScaleUpLimit"},
-		{name: "behavior: disabled", change: func(p *Policy, o *Observation) { lull(o); p.Behavior.ScaleDown.Disabled = true },
-			desired: new(int32(12)), reason: "ScaleDownLimit"},
-		{name: "nothing known of the rollout permits nothing", change: observe(surge, func(o *Observation) { o.Rollout = Rollout{} }),
-			fresh: true, desired: new(int32(15)), reason: "PodsUnavailable"},
-	} {
+			rolling(o)
+			p.Rollout.ReleaseAfterMissed, o.Pool, o.Rollout.Progressing = time.Minute, Pool{}, false
+		},
+		desired: new(int32(15)), reason: "RolloutInProgress"},
+	{name: "ScaleUpOnly, rolling", change: func(p *Policy, o *Observation) { surge(o); rolling(o); p.Rollout.Mode = ScaleUpOnly },
+		desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
+	{name: "ScaleUpOnly, stuck", change: func(p *Policy, o *Observation) { surge(o); o.Rollout, p.Rollout.Mode = rolloutIn("Stuck"), ScaleUpOnly },
+		desired: new(int32(15)), lent: 3, reason: "RolloutStuck"},
+	{name: "Ignore, stuck", change: func(p *Policy, o *Observation) { surge(o); o.Rollout, p.Rollout.Mode = rolloutIn("Stuck"), Ignore },
+		desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
+	{name: "Ignore scales nothing down either", change: func(p *Policy, o *Observation) { lull(o); rolling(o); p.Rollout.Mode = Ignore },
+		desired: new(int32(4)), reason: "RolloutInProgress"},
+	{name: "lend first", change: observe(surge, func(o *Observation) {
+		o.Rollout = rolloutIn("PausedPending")
+		o.Rollout.MayScaleUp, o.Rollout.LendFirst = true, true
+	}), desired: new(int32(15)), lent: 3, reason: "RolloutInProgress"},
+	{name: "lend first, none left", change: observe(surge, func(o *Observation) {
+		o.Rollout, o.Pool = rolloutIn("PausedPending"), Pool{Lent: 3}
+		o.Rollout.MayScaleUp, o.Rollout.LendFirst = true, true
+	}), desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
+	{name: "nothing is lent before the target settled", change: observe(surge, func(o *Observation) { o.Target.SettledOnce = false }),
+		desired: new(int32(15)), replicas: new(int32(15)), reason: "AsRecommended"},
+	{name: "Recreate lends no other revision", change: observe(surge, rolling, func(o *Observation) { o.Target.Recreate, o.Pool.OtherRevision = true, true }),
+		desired: new(int32(15)), reason: "RolloutInProgress"},
+	{name: "incompatible takes lent slots back", change: observe(surge, rolling, func(o *Observation) {
+		o.Target.Incompatible, o.Pool = true, Pool{Lent: 3, OtherRevision: true}
+	}), desired: new(int32(15)), reason: "RolloutInProgress"},
+	{name: "lending: Forbid", change: func(p *Policy, o *Observation) {
+		surge(o)
+		rolling(o)
+		p.Rollout.ForbidLending, o.Pool.OtherRevision = true, true
+	}, desired: new(int32(15)), reason: "RolloutInProgress"},
+	{name: "lending: Forbid lends the current revision", change: func(p *Policy, o *Observation) { surge(o); p.Rollout.ForbidLending = true },
+		desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
+	{name: "at first sight lent slots stay", change: observe(func(o *Observation) { o.Pool = Pool{Lent: 3} }), fresh: true, desired: new(int32(12)), lent: 3, reason: "AsRecommended"},
+	{name: "lent slots above max return at once", change: func(p *Policy, o *Observation) { p.Max, o.Pool = 13, Pool{Lent: 3} },
+		fresh: true, desired: new(int32(12)), lent: 1, reason: "AsRecommended"},
+	{name: "behavior: one policy", change: func(p *Policy, o *Observation) {
+		surge(o)
+		p.Behavior.ScaleUp.Policies = []RatePolicy{{Value: 2, Period: time.Minute}}
+	}, desired: new(int32(14)), replicas: new(int32(14)), lent: 2, reason: "ScaleUpLimit"},
+	{name: "behavior: disabled", change: func(p *Policy, o *Observation) { lull(o); p.Behavior.ScaleDown.Disabled = true },
+		desired: new(int32(12)), reason: "ScaleDownLimit"},
+	{name: "nothing known of the rollout permits nothing", change: observe(surge, func(o *Observation) { o.Rollout = Rollout{} }),
+		fresh: true, desired: new(int32(15)), reason: "PodsUnavailable"},
+}
+
+// TestRules changes a calm target in one respect each.
+func TestRules(t *testing.T) {
+	for _, c := range rules {
 		t.Run(c.name, func(t *testing.T) {
 			p, o := chat(), calm()
 			p.Fallback = nil

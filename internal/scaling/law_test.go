@@ -17,12 +17,12 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The laws are checked over 1,000 random histories of 200 decisions each (5 s), restarts over 200 pairs of histories of
-// about 1,200 s each (7 s). rapid draws the seed of each history and prints the one that fails: -rapid.seed repeats it.
+// The laws are checked over 1,000 random histories of 200 decisions each (5 s), restarts over 100 pairs of histories of
+// about 1,200 s each (4 s). rapid draws the seed of each history and prints the one that fails: -rapid.seed repeats it.
 const (
 	lawChecks     = 1000
 	lawSteps      = 200
-	restartChecks = 200
+	restartChecks = 100
 )
 
 // check checks a law over so many histories.

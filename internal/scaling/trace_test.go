@@ -25,99 +25,102 @@ func chat() Policy {
 	}
 }
 
+// stories are what happens to a fleet of 12 replicas and 3 slots while 76 messages/s arrive.
+var stories = map[string]func(*tracer){
+	"burst": func(w *tracer) {
+		w.run(10)
+		w.note("2400 messages at once")
+		w.backlog += 2400
+		w.run(600)
+	},
+	"surge": func(w *tracer) {
+		w.run(10)
+		w.note("twice as much arrives from now on")
+		w.arrival = 152
+		w.run(400)
+		w.note("and half of that again")
+		w.arrival = 76
+		w.run(500)
+	},
+	"beyond-max": func(w *tracer) {
+		w.run(10)
+		w.note("more arrives than max can complete")
+		w.arrival = 400
+		w.run(200)
+	},
+	"rollout": func(w *tracer) {
+		w.run(310)
+		w.note("a rollout begins")
+		w.mode, w.mayUp, w.stable = "Rolling", false, w.now
+		w.run(20)
+		w.note("2400 messages at once, and arrivals stay up by half")
+		w.backlog, w.arrival = w.backlog+2400, 114
+		w.run(120)
+		w.note("the rollout ends")
+		w.mode, w.mayUp = "Stable", true
+		w.run(300)
+	},
+	"rollout-slow": func(w *tracer) {
+		w.note("a rollout that takes longer than the hold timeout")
+		w.mode, w.mayUp, w.stable = "Rolling", false, w.now
+		w.run(60)
+		w.arrival = 152
+		w.run(700)
+	},
+	"rollout-stuck": func(w *tracer) {
+		w.mode, w.mayUp, w.stable = "Rolling", false, w.now
+		w.run(60)
+		w.note("the rollout is stuck")
+		w.mode = "Stuck"
+		w.arrival = 152
+		w.run(1200)
+	},
+	"data-loss": func(w *tracer) {
+		w.run(310)
+		w.note("the queue cannot be read any more")
+		w.fresh = false
+		w.run(300)
+		w.note("it can be read again")
+		w.fresh = true
+		w.run(400)
+	},
+	"to-zero-and-back": func(w *tracer) {
+		w.policy.Min, w.arrival = 0, 8
+		w.run(310)
+		w.note("nothing arrives any more")
+		w.arrival = 0
+		w.run(620)
+		w.note("300 messages")
+		w.backlog = 300
+		w.run(120)
+	},
+	"foreign-zero": func(w *tracer) {
+		w.run(10)
+		w.backlog += 2400
+		w.run(5)
+		w.note("a person scales the target to 0")
+		w.foreign0 = true
+		w.scaleTo(0)
+		w.run(60)
+		w.note("and to 12 again")
+		w.foreign0 = false
+		w.scaleTo(12)
+		w.run(60)
+	},
+	"restart": func(w *tracer) {
+		w.run(310)
+		w.backlog += 2400
+		w.run(5)
+		w.note("the operator restarts, and nothing is left to do")
+		w.memory, w.arrival, w.backlog = Memory{}, 20, 0
+		w.run(700)
+	},
+}
+
 // TestTraces plays whole stories and compares what was decided, when and why, with testdata/*.trace.
 // Write them anew with: go test ./internal/scaling -run TestTraces -update
 func TestTraces(t *testing.T) {
-	for name, story := range map[string]func(*tracer){
-		"burst": func(w *tracer) {
-			w.run(10)
-			w.note("2400 messages at once")
-			w.backlog += 2400
-			w.run(600)
-		},
-		"surge": func(w *tracer) {
-			w.run(10)
-			w.note("twice as much arrives from now on")
-			w.arrival = 152
-			w.run(400)
-			w.note("and half of that again")
-			w.arrival = 76
-			w.run(500)
-		},
-		"beyond-max": func(w *tracer) {
-			w.run(10)
-			w.note("more arrives than max can complete")
-			w.arrival = 400
-			w.run(200)
-		},
-		"rollout": func(w *tracer) {
-			w.run(310)
-			w.note("a rollout begins")
-			w.mode, w.mayUp, w.stable = "Rolling", false, w.now
-			w.run(20)
-			w.note("2400 messages at once, and arrivals stay up by half")
-			w.backlog, w.arrival = w.backlog+2400, 114
-			w.run(120)
-			w.note("the rollout ends")
-			w.mode, w.mayUp = "Stable", true
-			w.run(300)
-		},
-		"rollout-slow": func(w *tracer) {
-			w.note("a rollout that takes longer than the hold timeout")
-			w.mode, w.mayUp, w.stable = "Rolling", false, w.now
-			w.run(60)
-			w.arrival = 152
-			w.run(700)
-		},
-		"rollout-stuck": func(w *tracer) {
-			w.mode, w.mayUp, w.stable = "Rolling", false, w.now
-			w.run(60)
-			w.note("the rollout is stuck")
-			w.mode = "Stuck"
-			w.arrival = 152
-			w.run(1200)
-		},
-		"data-loss": func(w *tracer) {
-			w.run(310)
-			w.note("the queue cannot be read any more")
-			w.fresh = false
-			w.run(300)
-			w.note("it can be read again")
-			w.fresh = true
-			w.run(400)
-		},
-		"to-zero-and-back": func(w *tracer) {
-			w.policy.Min, w.arrival = 0, 8
-			w.run(310)
-			w.note("nothing arrives any more")
-			w.arrival = 0
-			w.run(620)
-			w.note("300 messages")
-			w.backlog = 300
-			w.run(120)
-		},
-		"foreign-zero": func(w *tracer) {
-			w.run(10)
-			w.backlog += 2400
-			w.run(5)
-			w.note("a person scales the target to 0")
-			w.foreign0 = true
-			w.scaleTo(0)
-			w.run(60)
-			w.note("and to 12 again")
-			w.foreign0 = false
-			w.scaleTo(12)
-			w.run(60)
-		},
-		"restart": func(w *tracer) {
-			w.run(310)
-			w.backlog += 2400
-			w.run(5)
-			w.note("the operator restarts, and nothing is left to do")
-			w.memory, w.arrival, w.backlog = Memory{}, 20, 0
-			w.run(700)
-		},
-	} {
+	for name, story := range stories {
 		t.Run(name, func(t *testing.T) {
 			w := &tracer{plant: newPlant(chat(), 12, 3)}
 			w.arrival = 76
