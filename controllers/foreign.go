@@ -35,7 +35,7 @@ func (r *QueueScalerReconciler) foreignWrite(ctx context.Context, seen *observed
 	}
 	var restore *int32
 	restore, s.contest = scaling.OnForeignWrite(seen.now, policyOf(&seen.qs.Spec), write, s.restored == s.digest, s.contest)
-	if restore == nil || seen.qs.Spec.Mode != capacityv1alpha1.ModeActive || seen.conflict != "" {
+	if restore == nil || !seen.assessment.Restore || seen.qs.Spec.Mode != capacityv1alpha1.ModeActive || seen.conflict != "" {
 		done.events = append(done.events, replicasAdopted(from, to, manager))
 		return nil
 	}

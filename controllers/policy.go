@@ -28,6 +28,7 @@ func policyOf(spec *capacityv1alpha1.QueueScalerSpec) scaling.Policy {
 			Seconds:     float64(drain.Seconds),
 			Utilization: float64(or(drain.TargetUtilizationPercent, 80)) / 100,
 			Concurrency: float64(or(drain.Concurrency, 1)),
+			Prior:       priorRate(spec),
 		}
 	}
 	if spec.Fallback.MinReplicas > 0 {
