@@ -20,7 +20,8 @@ CRD_REF_DOCS := $(TOOL) crd-ref-docs
 
 .PHONY: demo
 demo: build cluster-binary ## Play the main job on a local cluster (KEEP=1 leaves it up)
-	go run ./hack/demo
+	go build -C hack/demo -o ../../bin/demo .
+	bin/demo
 
 .PHONY: cluster-up
 cluster-up: cluster-binary ## Start a local Kubernetes in the background
@@ -56,10 +57,12 @@ test-unit: test-needs ## Tests that need no cluster
 .PHONY: test-integration
 test-integration: test-needs build cluster-binary ## Tests on the local cluster
 	go test -count=1 -p 1 -timeout 30m ./test/...
-	cd hack/localcluster && CGO_ENABLED=0 go test -trimpath -count=1 ./internal/... ./test
+	cd hack/demo && go test -count=1 -timeout 30m ./...
+	cd hack/localcluster && CGO_ENABLED=0 go test -trimpath -count=1 \
+		./internal/... ./test
 
 .PHONY: test-needs
-test-needs: ## Install what the tests need: Redis, packages of npm
+test-needs: ## Install what the tests need (Redis, Node.js, Celery)
 	hack/test-needs.sh
 
 .PHONY: bench-reaction

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fails if a generated file is out of date, a go.mod is untidy, or code is unformatted, fails go vet or has lint.
 # Looks at everything, says everything that is wrong, and changes nothing.
+# shellcheck disable=SC2317 # the functions are called through check
 set -euo pipefail
 cd "$(dirname "$0")/.."
 failed=0
@@ -36,7 +37,7 @@ generated() {
 		status=1
 	}
 	rm -rf "$copy" "$copy.generated"
-	return $status
+	return "$status"
 }
 
 each_module() {
@@ -44,7 +45,7 @@ each_module() {
 	while IFS= read -rd '' mod; do
 		(cd "$(dirname "$mod")" && "$@") || { echo "in $mod" >&2 && status=1; }
 	done < <(files 'go.mod' '**/go.mod')
-	return $status
+	return "$status"
 }
 
 formatted() {
@@ -63,4 +64,4 @@ check "code is formatted" formatted
 check "shell scripts parse" shell_scripts
 check "go vet" go vet ./...
 check "lint" hack/lint.sh
-exit $failed
+exit "$failed"

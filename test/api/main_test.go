@@ -50,8 +50,12 @@ func run(m *testing.M) int {
 }
 
 func installCRD(ctx context.Context) error {
-	if _, stderr, err := shared.Kubectl(ctx, "apply", "-k", "../../config/crd"); err != nil || stderr != "" {
-		return fmt.Errorf("apply config/crd: %v; it wrote %q", err, stderr)
+	_, stderr, err := shared.Kubectl(ctx, "apply", "-k", "../../config/crd")
+	if err != nil {
+		return err
+	}
+	if stderr != "" {
+		return fmt.Errorf("kubectl apply -k config/crd wrote on stderr: %s", stderr)
 	}
 	// kubectl knows the kind once its schema is published, about a second later.
 	deadline := time.Now().Add(time.Minute)
