@@ -43,17 +43,28 @@ func (r *QueueScalerReconciler) act(ctx context.Context, seen *observed, d *deci
 	if err := r.foreignWrite(ctx, seen, s, done); err != nil {
 		done.fail(capacityv1alpha1.ReasonScaleFailed, err)
 	}
-	done.fail(reasonSlots, r.lend(ctx, seen, &d.pool, done))
+	done.fail(capacityv1alpha1.ReasonSlotWriteFailed, r.lend(ctx, seen, &d.pool, done))
 	if d.plan.Replicas != nil {
 		done.scaleErr = r.scale(ctx, seen, d, s, done)
 		done.fail(capacityv1alpha1.ReasonScaleFailed, done.scaleErr)
 	}
-	done.fail(reasonSlots, r.tend(ctx, seen, d, s, done))
+	done.fail(capacityv1alpha1.ReasonSlotWriteFailed, r.tend(ctx, seen, d, s, done))
+	noteRelease(seen, d, s, done)
 	r.observeReaction(seen, done)
 	if done.err != nil {
 		log.FromContext(ctx).V(1).Info("Acting was incomplete", "reason", done.reason, "error", done.err.Error())
 	}
 	return done
+}
+
+// noteRelease tells once for each rollout that its hold on scale-up ended early.
+func noteRelease(seen *observed, d *decided, s *scaler, done *acted) {
+	hash := seen.assessment.New.Hash
+	if d.plan.Released == nil || !seen.assessment.InProgress() || hash == "" || hash == s.released {
+		return
+	}
+	s.released = hash
+	done.events = append(done.events, holdReleased(d.plan.Released.Reason, d.plan.Released.Message))
 }
 
 // activeAgain reports whether a suspension has ended by its time.

@@ -44,8 +44,8 @@ func replicasRestored(from, to int32, manager string) event {
 		fmt.Sprintf("%s lowered the replicas to %d together with a new template; restored to %d. Take spec.replicas out of the manifest", manager, from, to)}
 }
 
-func holdReleased(message string) event {
-	return event{corev1.EventTypeWarning, capacityv1alpha1.ReasonHoldReleased, "Release", message}
+func holdReleased(reason, message string) event {
+	return event{corev1.EventTypeWarning, reason, "Release", message}
 }
 
 // turned is a condition that changed its status.

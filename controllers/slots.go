@@ -23,9 +23,6 @@ import (
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
-// reasonSlots is the reason of Ready while a slot could not be written.
-const reasonSlots = "SlotWriteFailed"
-
 // poolInput is what is decided about the slots upon, but for the number that is wanted in service.
 func (seen *observed) poolInput(s *scaler) standby.PoolInput {
 	spec := &seen.qs.Spec

@@ -103,6 +103,27 @@ const (
 	// ReasonServiceRateUnknown: the service rate is not known, and the number grows by doubling.
 	ReasonServiceRateUnknown = "ServiceRateUnknown"
 
+	// ReasonScaleUpStabilized: a lower recommendation within the scale-up window binds.
+	ReasonScaleUpStabilized = "ScaleUpStabilized"
+	// ReasonArrivalRateUnknown: the arrival rate is not known, and the number stays while messages wait.
+	ReasonArrivalRateUnknown = "ArrivalRateUnknown"
+	// ReasonMessagesRedelivered: so many messages are delivered again that more replicas would not help.
+	ReasonMessagesRedelivered = "MessagesRedelivered"
+	// ReasonMessagesInFlight: messages that take long are in flight, and a scale-down would interrupt them.
+	ReasonMessagesInFlight = "MessagesInFlight"
+	// ReasonPodsFailing: new pods crash or cannot be scheduled, and more of them would not help.
+	ReasonPodsFailing = "PodsFailing"
+	// ReasonScalingInProgress: the target is on its way to another number of replicas.
+	ReasonScalingInProgress = "ScalingInProgress"
+	// ReasonPodsUnavailable: pods of the target are missing or not available.
+	ReasonPodsUnavailable = "PodsUnavailable"
+	// ReasonNotQuietForWindow: to zero only after nothing waited or was in flight for a whole scale-down window.
+	ReasonNotQuietForWindow = "NotQuietForWindow"
+	// ReasonJustStarted: after a restart nothing scales down for one scale-down window.
+	ReasonJustStarted = "JustStarted"
+	// ReasonSlotWriteFailed: a slot could not be written.
+	ReasonSlotWriteFailed = "SlotWriteFailed"
+
 	// ReasonNoRollout: no rollout is in progress.
 	ReasonNoRollout = "NoRollout"
 	// ReasonHoldReleased: a hold ended early, by a person, the timeout or a missed objective.

@@ -489,7 +489,7 @@ const (
 	RolloutHold RolloutPolicy = "Hold"
 	// RolloutScaleUpOnly lets scale-up through and holds scale-down.
 	RolloutScaleUpOnly RolloutPolicy = "ScaleUpOnly"
-	// RolloutIgnore scales as if there were no rollout.
+	// RolloutIgnore lets scale-up through whatever the rollout does. Scale-down is held all the same.
 	RolloutIgnore RolloutPolicy = "Ignore"
 )
 

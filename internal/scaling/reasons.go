@@ -38,15 +38,15 @@ const (
 	reasonRolloutStuck      = v1alpha1.ReasonRolloutStuck
 	reasonRolloutInProgress = v1alpha1.ConditionRolloutInProgress
 	annotationReleaseHold   = v1alpha1.AnnotationReleaseHold
-	reasonUpStabilized      = "ScaleUpStabilized"
-	reasonArrivalUnknown    = "ArrivalRateUnknown"
-	reasonRedelivered       = "MessagesRedelivered"
-	reasonMessagesInFlight  = "MessagesInFlight"
-	reasonPodsFailing       = "PodsFailing"
-	reasonScalingInProgress = "ScalingInProgress"
-	reasonPodsUnavailable   = "PodsUnavailable"
-	reasonNotQuiet          = "NotQuietForWindow"
-	reasonJustStarted       = "JustStarted"
+	reasonUpStabilized      = v1alpha1.ReasonScaleUpStabilized
+	reasonArrivalUnknown    = v1alpha1.ReasonArrivalRateUnknown
+	reasonRedelivered       = v1alpha1.ReasonMessagesRedelivered
+	reasonMessagesInFlight  = v1alpha1.ReasonMessagesInFlight
+	reasonPodsFailing       = v1alpha1.ReasonPodsFailing
+	reasonScalingInProgress = v1alpha1.ReasonScalingInProgress
+	reasonPodsUnavailable   = v1alpha1.ReasonPodsUnavailable
+	reasonNotQuiet          = v1alpha1.ReasonNotQuietForWindow
+	reasonJustStarted       = v1alpha1.ReasonJustStarted
 )
 
 const (
