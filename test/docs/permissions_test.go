@@ -1,0 +1,147 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package docs
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/redis/go-redis/v9"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/queue"
+	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
+	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
+	"github.com/queuescaler/queuescaler/test/servers"
+)
+
+// readAll opens a server as the user of the docs, and reads the queues.
+func readAll(t *testing.T, open queue.Open, kind, address string, queues ...*capacityv1alpha1.Queue) []int64 {
+	t.Helper()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reader, failure := open(t.Context(), queue.ConnectOptions{
+		Endpoint: queue.Endpoint{Kind: kind, Host: host, Port: port},
+		Username: "reader", Password: "change-me",
+		Dial: func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", address) },
+		Now:  time.Now,
+	})
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	defer reader.Close()
+	depths := make([]int64, len(queues))
+	delivered := 0
+	failure = reader.Read(t.Context(), queues, func(i int, r queue.Reading, f *queue.Failure) {
+		delivered++
+		depths[i] = r.Depth
+		if f != nil {
+			t.Errorf("queue %d: %v", i, f)
+		}
+	})
+	if failure != nil || delivered != len(queues) {
+		t.Fatalf("%d of %d queues delivered, failure %v", delivered, len(queues), failure)
+	}
+	return depths
+}
+
+func TestNATSPermissionsSuffice(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "nats.conf")
+	if err := os.WriteFile(config, []byte(marked(t, read(t, "docs/queues/nats-jetstream.md"), "nats permissions")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	options, err := server.ProcessConfigFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options.Host, options.Port, options.NoSigs, options.NoLog = "127.0.0.1", server.RANDOM_PORT, true, true
+	options.JetStream, options.StoreDir = true, t.TempDir()
+	options.Users = append(options.Users, &server.User{Username: "admin", Password: "admin"})
+	s, err := server.NewServer(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the NATS server does not accept connections")
+	}
+	fillStream(t, s.ClientURL())
+
+	source := capacityv1alpha1.NATSJetStreamSource{URL: "nats://n", Stream: "STATUS", Consumer: "workers"}
+	depths := readAll(t, natsqueue.Open, queue.KindNATS, s.Addr().String(), &capacityv1alpha1.Queue{Name: "status", NATSJetStream: source})
+	if depths[0] != 3 {
+		t.Errorf("backlog %d, want 3", depths[0])
+	}
+}
+
+// fillStream makes the docs' stream and consumer, with 3 messages.
+func fillStream(t *testing.T, url string) {
+	t.Helper()
+	nc, err := nats.Connect(url, nats.UserInfo("admin", "admin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "STATUS", Subjects: []string{"status"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "workers", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := js.Publish(t.Context(), "status", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestRedisPermissionsSuffice(t *testing.T) {
+	r := servers.StartRedis(t, servers.RedisOptions{})
+	admin := redis.NewClient(&redis.Options{Addr: r.Address()})
+	defer admin.Close()
+	for _, line := range []string{
+		strings.TrimSpace(marked(t, read(t, "docs/queues/redis.md"), "redis permissions")),
+		"XGROUP CREATE orders workers 0 MKSTREAM",
+		"XADD orders * n 1",
+		"XADD orders * n 2",
+		"RPUSH bull:mail:wait a b c",
+		"RPUSH bull:mail:active d",
+		"SET bull:mail:arrived 4",
+	} {
+		var words []any
+		for word := range strings.FieldsSeq(line) {
+			words = append(words, word)
+		}
+		if err := admin.Do(t.Context(), words...).Err(); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+	}
+
+	const url = "redis://r"
+	depths := readAll(t, redisqueue.Open, queue.KindRedis, r.Address(),
+		&capacityv1alpha1.Queue{Name: "orders", Redis: capacityv1alpha1.RedisSource{URL: url,
+			Stream: capacityv1alpha1.RedisStream{Key: "orders", Group: "workers"}}},
+		&capacityv1alpha1.Queue{Name: "mail", Redis: capacityv1alpha1.RedisSource{URL: url,
+			List: capacityv1alpha1.RedisKeys{Keys: []string{"bull:mail:wait"}, InFlightKeys: []string{"bull:mail:active"}, ArrivedTotalKey: "bull:mail:arrived"}}},
+	)
+	if depths[0] != 2 || depths[1] != 3 {
+		t.Errorf("backlogs %v, want 2 and 3", depths)
+	}
+}
