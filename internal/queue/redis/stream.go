@@ -40,7 +40,8 @@ func missing(stream *capacityv1alpha1.RedisStream, what string) *queue.Failure {
 }
 
 // reading makes one of a group with so many entries waiting, in a stream of so many. Arrived is entries-added = entries-read + lag;
-// completed is entries-read without those that are pending. More cannot wait than there are: entries that were trimmed away unread count
+// completed is entries-read without those that are pending; both are not told before the group has read anything, because Redis then
+// does not say where it began. More cannot wait than there are: entries that were trimmed away unread count
 // in lag for ever.
 func (g *group) reading(lag, length int64) queue.Reading {
 	r := queue.Reading{Depth: min(lag, length), InFlight: &g.pending}
