@@ -115,8 +115,9 @@ deploy: ## Apply CRD, RBAC and the operator with the image IMG
 		| sed 's|image: queuescaler/queuescaler:latest|image: $(IMG)|' \
 		| $(KUBECTL) apply --server-side -f -
 
+# The CRD goes first: a QueueScaler with lent slots needs the operator to let go of them.
 .PHONY: undeploy
-undeploy: ## Delete all that deploy applied, every QueueScaler too
+undeploy: uninstall ## Delete all that deploy applied, every QueueScaler too
 	$(KUBECTL) delete --ignore-not-found -k config/default
 
 ##@ Help
