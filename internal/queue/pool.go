@@ -46,8 +46,9 @@ type Pool struct {
 	wait sync.WaitGroup
 
 	mu sync.Mutex
-	// running is the context of Start; nil before and after.
+	// running is the context of Start; nil before and after. started stays true.
 	running       context.Context
+	started       bool
 	subscriptions map[Subscriber][]*feed
 	servers       map[serverID]*server
 	secrets       map[types.NamespacedName]*secret
@@ -77,11 +78,11 @@ func NewPool(o Options) *Pool {
 // Start reads until ctx ends; then it closes every connection, and returns when no goroutine is left. It is called once.
 func (p *Pool) Start(ctx context.Context) error {
 	p.mu.Lock()
-	if p.running != nil {
+	if p.started {
 		p.mu.Unlock()
 		return errors.New("the pool was started before")
 	}
-	p.running = ctx
+	p.started, p.running = true, ctx
 	for _, feeds := range p.subscriptions {
 		for _, f := range feeds {
 			p.join(f)
@@ -91,6 +92,10 @@ func (p *Pool) Start(ctx context.Context) error {
 
 	p.wait.Go(func() { p.readSecrets(ctx) })
 	p.judgeByTime(ctx)
+	// From here on nothing is opened: reconciles may go on for a moment.
+	p.mu.Lock()
+	p.running = nil
+	p.mu.Unlock()
 	p.wait.Wait()
 	return nil
 }
@@ -274,6 +279,9 @@ func (p *Pool) leave(f *feed) {
 
 // bind has f read from the server that its Secrets lead to, or tells why there is none. The mutex is held.
 func (p *Pool) bind(f *feed) {
+	if p.running == nil {
+		return
+	}
 	id := serverID{endpoint: f.endpoint}
 	known := true
 	for _, use := range []struct {

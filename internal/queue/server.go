@@ -204,23 +204,24 @@ func (s *server) open(ctx context.Context) {
 
 // credentials reads the Secrets of one of the feeds. Its contents live in options until the connection is made, and nowhere else.
 func (s *server) credentials(ctx context.Context, options *ConnectOptions) *Failure {
-	var failure *Failure
 	for range secretTries {
 		auth, tlsName, ok := s.anySecrets()
 		if !ok {
 			break
 		}
-		var id serverID
-		if id, failure = s.readCredentials(ctx, auth, tlsName, options); failure == nil && id == s.id {
+		id, failure := s.readCredentials(ctx, auth, tlsName, options)
+		if failure == nil && id == s.id {
 			return nil
 		}
 		if failure != nil && failure.Reason == capacityv1alpha1.ReasonQueueUnavailable {
-			// The API server does not answer: no other Secret would do better. Whose Secret it was concerns no other subscriber.
-			break
+			break // the API server does not answer: no other Secret would do better
 		}
 	}
-	remedy := "It is tried again within 15 s"
-	return Fail(capacityv1alpha1.ReasonQueueUnavailable, remedy, "not connected, because its Secret could not be read,")
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	s.p.hasten(s)
+	// Whose Secret it was concerns no other subscriber.
+	return Fail(capacityv1alpha1.ReasonQueueUnavailable, "It is tried again within 15 s", "not connected, because its Secret could not be read,")
 }
 
 // anySecrets are the names of one feed's Secrets; ok is false where no feed is left.

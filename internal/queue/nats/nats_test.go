@@ -181,3 +181,43 @@ func TestConsumerBegunInMidStream(t *testing.T) {
 		t.Errorf("%d arrived, want none", arrived)
 	}
 }
+
+// One operation reads 1,000 consumers on 10 streams, as a poll of 1,000 QueueScalers on one server does. The server is in this process.
+func BenchmarkRead(b *testing.B) {
+	const streams, consumers = 10, 100
+	server := servers.StartNATS(b, servers.NATSOptions{})
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", server.Address())
+	}
+	host, port, _ := net.SplitHostPort(server.Address())
+	reader, failure := natsjs.Open(ctx, queue.ConnectOptions{Endpoint: queue.Endpoint{Kind: queue.KindNATS, Host: host, Port: port}, Dial: dial, Now: time.Now})
+	if failure != nil {
+		b.Fatal(failure)
+	}
+	b.Cleanup(reader.Close)
+	nc := must(nats.Connect(server.URL()))
+	b.Cleanup(nc.Close)
+	js := must(jetstream.New(nc))
+	var all []*capacityv1alpha1.Queue
+	for s := range streams {
+		stream := fmt.Sprint("S", s)
+		must(js.CreateStream(ctx, jetstream.StreamConfig{Name: stream, Subjects: []string{stream}, Storage: jetstream.MemoryStorage}))
+		for c := range consumers {
+			consumer := fmt.Sprint("C", c)
+			must(js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{Durable: consumer, AckPolicy: jetstream.AckExplicitPolicy}))
+			all = append(all, &capacityv1alpha1.Queue{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{Stream: stream, Consumer: consumer}})
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		read := 0
+		failure := reader.Read(ctx, all, func(_ int, _ queue.Reading, f *queue.Failure) {
+			if f == nil {
+				read++
+			}
+		})
+		if failure != nil || read != len(all) {
+			b.Fatal(failure, read)
+		}
+	}
+}

@@ -283,3 +283,33 @@ func TestCountersAgreeToTheMessage(t *testing.T) {
 		}
 	}
 }
+
+// One operation reads 10,000 queues, as a poll of 10,000 QueueScalers on one server does.
+func BenchmarkRead(b *testing.B) {
+	const queues = 10_000
+	server := servers.StartRedis(b, servers.RedisOptions{})
+	dial := func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", server.Address())
+	}
+	reader, failure := redisq.Open(ctx, queue.ConnectOptions{Dial: dial, Now: time.Now})
+	if failure != nil {
+		b.Fatal(failure)
+	}
+	b.Cleanup(reader.Close)
+	all := make([]*capacityv1alpha1.Queue, queues)
+	for i := range all {
+		all[i] = &capacityv1alpha1.Queue{Redis: list(capacityv1alpha1.RedisKeys{Keys: []string{"jobs:" + strconv.Itoa(i)}})}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		read := 0
+		failure := reader.Read(ctx, all, func(_ int, _ queue.Reading, f *queue.Failure) {
+			if f == nil {
+				read++
+			}
+		})
+		if failure != nil || read != queues {
+			b.Fatal(failure, read)
+		}
+	}
+}
