@@ -82,7 +82,7 @@ func testConsumer(t *testing.T, q queue) {
 
 	p := run(t, q, filepath.Join(role, "role"))
 	p.awaitReadiness(t, http.StatusOK, "standby")
-	throughout(t, quiet, func() string { // warm, and asks for nothing
+	staysQuiet(t, func() string { // warm, and asks for nothing
 		return mismatch(t, q, site, counts{waiting: messages})
 	})
 	if asked := q.asked(t); asked != 0 {
@@ -101,12 +101,12 @@ func testConsumer(t *testing.T, q queue) {
 
 	setRole(t, role, standby.Draining)
 	p.awaitReadiness(t, http.StatusOK, "draining")
-	throughout(t, quiet, func() string { // the message at hand is not finished
+	staysQuiet(t, func() string { // the message at hand is not finished
 		return p.readinessIsNot(http.StatusOK, "draining")
 	})
 	site.finish(1)
 	p.awaitReadiness(t, http.StatusServiceUnavailable, "drained")
-	throughout(t, quiet, func() string {
+	staysQuiet(t, func() string {
 		return mismatch(t, q, site, counts{waiting: messages - 1, begun: 1, done: 1})
 	})
 	p.terminate(t)
@@ -152,7 +152,7 @@ func testIdleDrain(t *testing.T, q queue) {
 	setRole(t, role, standby.Draining)
 	p.awaitReadiness(t, http.StatusServiceUnavailable, "drained")
 	q.send(t, site.urls())
-	throughout(t, quiet, func() string {
+	staysQuiet(t, func() string {
 		return mismatch(t, q, site, counts{waiting: messages})
 	})
 	p.terminate(t)
@@ -193,6 +193,52 @@ func TestCeleryReturnsWhatItsLastReadBrings(t *testing.T) {
 	if problem := mismatch(t, q, site, counts{waiting: messages}); problem != "" {
 		t.Error(problem)
 	}
+}
+
+// Celery makes its consumer anew after each loss of the connection. It must not forget the role over that.
+func TestCeleryAfterLostConnections(t *testing.T) {
+	t.Parallel()
+	client, address := connectRedis(t)
+	q := celeryOn(t, client, address)
+	site := newWorksite(t)
+	site.finish(2 * messages)
+	q.send(t, site.urls())
+	role := t.TempDir()
+	setRole(t, role, standby.Standby)
+	p := run(t, q, filepath.Join(role, "role"))
+	p.awaitReadiness(t, http.StatusOK, "standby")
+
+	loseConnections(t, client, p)
+	staysQuiet(t, func() string { return mismatch(t, q, site, counts{waiting: messages}) })
+	setRole(t, role, standby.Active)
+	await(t, "all messages to be done", func() string {
+		return mismatch(t, q, site, counts{begun: messages, done: messages})
+	})
+	loseConnections(t, client, p)
+	q.send(t, site.urls())
+	await(t, "the messages sent afterwards to be done", func() string {
+		return mismatch(t, q, site, counts{begun: 2 * messages, done: 2 * messages})
+	})
+	p.terminate(t)
+}
+
+// loseConnections cuts off everybody but client, and waits until p has connected again.
+func loseConnections(t *testing.T, client *redis.Client, p *process) {
+	t.Helper()
+	const connected = "Connected to redis://"
+	before := strings.Count(p.output.String(), connected)
+	if err := client.ClientKillByFilter(t.Context(), "TYPE", "normal", "SKIPME", "yes").Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.ClientKillByFilter(t.Context(), "TYPE", "pubsub").Err(); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "Celery to connect again", func() string {
+		if strings.Count(p.output.String(), connected) > before {
+			return ""
+		}
+		return "not yet"
+	})
 }
 
 func rename(t *testing.T, client *redis.Client, from, to string) {
@@ -238,10 +284,10 @@ func await(t *testing.T, what string, check func() string) {
 	}
 }
 
-// throughout fails when check returns something else than an empty string within the time.
-func throughout(t *testing.T, length time.Duration, check func() string) {
+// staysQuiet fails when check returns something else than an empty string within the time of quiet.
+func staysQuiet(t *testing.T, check func() string) {
 	t.Helper()
-	for end := time.Now().Add(length); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(quiet); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if problem := check(); problem != "" {
 			t.Fatal(problem)
 		}
@@ -363,7 +409,8 @@ func run(t *testing.T, q queue, roleFile string) *process {
 	t.Cleanup(func() {
 		// The group of a process that has ended and left no children is no more: an error then, and right so.
 		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-		<-p.ended
+		for range p.ended {
+		}
 		if t.Failed() {
 			t.Logf("%s printed:\n%s", p.cmd.Path, p.output)
 		}

@@ -114,7 +114,7 @@ func redisList(t *testing.T) queue {
 }
 
 func bullMQ(t *testing.T) queue {
-	const remedy = "install Node.js 18 or newer with npm (`make test-needs` does), then run `npm ci` in test/consumers/bullmq"
+	const remedy = "`make test-needs` installs it (Node.js 18 or newer with npm)"
 	node := need(t, "node", remedy)
 	if _, err := os.Stat("bullmq/node_modules/bullmq"); err != nil {
 		t.Fatalf("this test needs the npm package bullmq, and it is not installed: %s", remedy)
@@ -172,7 +172,7 @@ func pythonWithCelery(t *testing.T) string {
 		}
 	}
 	t.Fatal("this test needs Python with the packages celery and redis, and they are not installed: " +
-		"install the packages python3-celery and python3-redis of Debian or Ubuntu")
+		"`make test-needs` installs them (python3-celery and python3-redis of Debian or Ubuntu)")
 	return ""
 }
 
