@@ -119,7 +119,6 @@ func hasAnchor(t *testing.T, path, anchor string) bool {
 func TestEveryReasonIsExplained(t *testing.T) {
 	page := read(t, "docs/conditions.md")
 	reasons := matches(`(?m)^\s*Reason\w+ = "(\w+)"`, read(t, "api/v1alpha1/conditions.go"))
-	reasons = append(reasons, matches(`(?m)^\s*reason\w+\s+= "(\w+)"`, read(t, "internal/scaling/reasons.go"))...)
 	if len(reasons) < 50 {
 		t.Fatalf("found %d reasons only: %v", len(reasons), reasons)
 	}
@@ -165,25 +164,25 @@ func (c *collectors) Unregister(prometheus.Collector) bool { return false }
 func TestMetricsAreThoseOfTheCode(t *testing.T) {
 	var all collectors
 	metrics.New(&all)
-	real := map[string]bool{}
+	exist := map[string]bool{}
 	for _, c := range all {
 		described := make(chan *prometheus.Desc, 10)
 		c.Describe(described)
 		close(described)
 		for d := range described {
 			for _, name := range matches(`fqName: "(\w+)"`, d.String()) {
-				real[name] = true
+				exist[name] = true
 			}
 		}
 	}
 	page := read(t, "docs/operations.md")
-	for name := range real {
+	for name := range exist {
 		if !strings.Contains(page, "| `"+name+"`") && !strings.Contains(page, ", `"+name+"`") {
 			t.Errorf("docs/operations.md does not list %s", name)
 		}
 	}
 	for _, name := range matches(`\b(queuescaler_\w+)`, page) {
-		if !real[name] && !real[strings.TrimSuffix(name, "_bucket")] {
+		if !exist[name] && !exist[strings.TrimSuffix(name, "_bucket")] {
 			t.Errorf("docs/operations.md mentions %s, which does not exist", name)
 		}
 	}
