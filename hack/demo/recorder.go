@@ -1,0 +1,102 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	samplesEvery  = 250 * time.Millisecond
+	progressEvery = 5 * time.Second
+)
+
+// sample is how things stand at one instant.
+type sample struct {
+	at        time.Time
+	backlog   int64
+	serving   int // pods that take messages
+	rate      int64
+	desired   int // published by the operator
+	replicas  int // spec.replicas of the Deployment
+	available int
+	lent      int
+	warm      int
+}
+
+// drain is the time until the backlog is gone at the present capacity, in seconds; never is true if it is not.
+func (x sample) drain() (seconds float64, never bool) {
+	if x.backlog <= int64(x.serving) { // less than what is taken next
+		return 0, false
+	}
+	gain := float64(x.serving*perPod) - float64(x.rate)
+	if gain <= 0 {
+		return 0, true
+	}
+	return float64(x.backlog) / gain, false
+}
+
+// mark is an event of the story.
+type mark struct {
+	at   time.Time
+	text string
+}
+
+// recorder keeps what the page shows.
+type recorder struct {
+	mu      sync.Mutex
+	began   time.Time
+	samples []sample
+	marks   []mark
+	rollout [2]time.Time
+}
+
+// record takes samples until ctx ends, and has the narrator tell now and then how things stand.
+func (r *recorder) record(ctx context.Context, s *stage) {
+	ticker := time.NewTicker(samplesEvery)
+	defer ticker.Stop()
+	told, highest := time.Now(), int64(200)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			backlog, err := s.queue.backlog(ctx)
+			if err != nil {
+				continue // it is embedded: only when it is being stopped
+			}
+			x := sample{at: now, backlog: backlog, serving: s.consumers.active(), rate: s.sender.rate()}
+			s.world.look(func(v *view) {
+				x.desired, x.replicas, x.available, x.lent, x.warm = v.desired(), v.replicas(), v.available(), v.lent(), v.warm()
+			})
+			r.mu.Lock()
+			r.samples = append(r.samples, x)
+			r.mu.Unlock()
+			highest = max(highest, backlog)
+			busy := backlog > 20 || x.available != x.replicas || x.lent > 0
+			if busy && now.Sub(told) >= progressEvery {
+				told = now
+				s.tell.progress(now, x, highest)
+			}
+		}
+	}
+}
+
+func (r *recorder) mark(format string, args ...any) { r.markAt(time.Now(), format, args...) }
+
+func (r *recorder) markAt(at time.Time, format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.marks = append(r.marks, mark{at, fmt.Sprintf(format, args...)})
+}
+
+// rolledOut keeps when the rollout was.
+func (r *recorder) rolledOut(from, to time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rollout = [2]time.Time{from, to}
+}
