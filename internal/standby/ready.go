@@ -45,10 +45,14 @@ func (p *planner) state() (ready bool, reason, message string) {
 	case p.in.ReturnAll && !full:
 		return false, v1alpha1.ReasonScalingDisabled, "the target is switched off: nothing is lent, and no slot is made; " + p.numbers()
 	case full:
-		return true, v1alpha1.ReasonSlotsWarm, p.numbers() + p.replacement()
+		message = p.numbers() + p.replacement()
+		if s, n := p.worst(isFailing); s != nil {
+			message += "; " + p.failure(s, n)
+		}
+		return true, v1alpha1.ReasonSlotsWarm, message
 	}
-	if s, n := p.worst(func(s *Slot) bool { return s.Failing != "" }); s != nil {
-		return false, v1alpha1.ReasonSlotsFailing, p.failure(s, n)
+	if s, n := p.worst(isFailing); s != nil {
+		return false, v1alpha1.ReasonSlotsFailing, p.numbers() + "; " + p.failure(s, n)
 	}
 	unschedulable := func(s *Slot) bool {
 		return !s.UnschedulableSince.IsZero() && elapsed(p.now, s.UnschedulableSince) >= unschedulableFor
@@ -85,17 +89,26 @@ func (p *planner) left() string {
 	return " (" + p.numbers() + ")"
 }
 
+// replacement tells of slots that are being replaced.
 func (p *planner) replacement() string {
-	n := 0
+	stale, older := 0, 0
 	for i := range p.slots {
-		if s := &p.slots[i]; s.Idle() && p.stale(s) {
-			n++
+		s := &p.slots[i]
+		if !s.Idle() || !p.stale(s) {
+			continue
+		}
+		stale++
+		if s.Revision != p.in.Revision {
+			older++
 		}
 	}
-	if n == 0 {
+	switch {
+	case stale == 0:
 		return ""
+	case older > 0:
+		return fmt.Sprintf("; %d being replaced one by one by slots of revision %s", stale, p.in.Revision)
 	}
-	return fmt.Sprintf("; %d being replaced one by one by slots of revision %s", n, p.in.Revision)
+	return fmt.Sprintf("; %d being replaced one by one, because template or configuration changed", stale)
 }
 
 func (p *planner) lacking() string {
@@ -119,12 +132,13 @@ func (p *planner) worst(is func(*Slot) bool) (first *Slot, n int) {
 	return first, n
 }
 
+func isFailing(s *Slot) bool { return s.Failing != "" }
+
 func (p *planner) failure(s *Slot, n int) string {
 	if s.CreateFailed {
-		return fmt.Sprintf("pods of %d slots cannot be created, one is slot %s: %s; %s", n, s.Name, s.Failing, p.numbers())
+		return fmt.Sprintf("pods of %d slots cannot be created, one is slot %s: %s", n, s.Name, s.Failing)
 	}
-	return fmt.Sprintf("%d slots fail, one is pod %s: %s. See kubectl logs %s --previous, kubectl describe pod %s; %s",
-		n, s.Pod, s.Failing, s.Pod, s.Pod, p.numbers())
+	return fmt.Sprintf("%d slots fail, one is pod %s: %s. See kubectl describe pod %s and kubectl logs %s --previous", n, s.Pod, s.Failing, s.Pod, s.Pod)
 }
 
 func clock(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }

@@ -116,7 +116,7 @@ func (p *planner) stale(s *Slot) bool {
 // one first, so that the pool is never empty.
 func (p *planner) resize() {
 	idle := p.idle()
-	inUse, ending := p.elsewhere()
+	inUse, ending, stuck := p.elsewhere()
 	pending := p.pendingNames()
 
 	for _, s := range p.excess(idle, len(idle)-max(0, int(p.in.Replicas)-inUse), len(pending)) {
@@ -128,6 +128,7 @@ func (p *planner) resize() {
 	if need == 0 && p.replacing(idle) {
 		need = 1
 	}
+	need = min(need, 2*int(p.in.Replicas)+1-inUse-ending-stuck-len(idle))
 	if need <= 0 || p.noRefill() != "" {
 		p.plan.Pending = nil
 		return
@@ -136,8 +137,8 @@ func (p *planner) resize() {
 }
 
 // elsewhere counts the places in the pool that are not taken by idle slots: those of slots in use (with what is lent and
-// drained by this plan), and those of ending ones.
-func (p *planner) elsewhere() (inUse, ending int) {
+// drained by this plan), those of ending ones, and those whose pod cannot end, which is waited for only so far.
+func (p *planner) elsewhere() (inUse, ending, stuck int) {
 	kinds := map[string]Kind{}
 	for _, a := range p.plan.Actions {
 		kinds[a.Name] = a.Kind
@@ -149,11 +150,13 @@ func (p *planner) elsewhere() (inUse, ending int) {
 			ending++
 		case s.State == Lent, s.State == Draining, kind == Lend:
 			inUse++
-		case s.State == Ending && !s.Overdue && !s.Gone:
+		case s.State == Ending && s.Overdue:
+			stuck++
+		case s.State == Ending && !s.Gone:
 			ending++
 		}
 	}
-	return inUse, ending
+	return inUse, ending, stuck
 }
 
 // pendingNames are the stored names of slots that are not seen yet.
