@@ -156,6 +156,9 @@ type planner struct {
 //
 // Replicas is the size of the pool, lent and ending slots counted in, so that a returned slot is replaced when it is
 // gone. One more may exist while slots are being replaced.
+//
+// The steps go from what users feel first to what can wait: lend, return, end, touch; give way; discard; resize. A step
+// only adds actions, at most one for each slot, and leaves alone a slot that an earlier step has one for.
 func Plan(now time.Time, in PoolInput, slots []Slot) PoolPlan {
 	in.Replicas = min(max(in.Replicas, 0), mostSlots)
 	p := &planner{now: now, in: in, slots: slots, taken: map[string]bool{}}
