@@ -37,7 +37,12 @@ func (a *acted) fail(reason string, err error) {
 // act carries the plan out: lend first, because it is what users feel, then scale, then tend the pool.
 func (r *QueueScalerReconciler) act(ctx context.Context, seen *observed, d *decided, s *scaler) *acted {
 	done := &acted{}
-	if seen.qs.Spec.Mode != capacityv1alpha1.ModeActive && !activeAgain(seen) || seen.conflict != "" {
+	if frozen(seen) != "" {
+		return done
+	}
+	if seen.conflict != "" {
+		// Another one acts: this one owns no slots, and writes nothing else.
+		done.fail(capacityv1alpha1.ReasonSlotWriteFailed, r.tend(ctx, seen, d, s, done))
 		return done
 	}
 	if err := r.foreignWrite(ctx, seen, s, done); err != nil {
@@ -65,12 +70,6 @@ func noteRelease(seen *observed, d *decided, s *scaler, done *acted) {
 	}
 	s.released = hash
 	done.events = append(done.events, holdReleased(d.plan.Released.Reason, d.plan.Released.Message))
-}
-
-// activeAgain reports whether a suspension has ended by its time.
-func activeAgain(seen *observed) bool {
-	isSuspended, _ := suspended(&seen.qs.Spec, seen.now)
-	return seen.qs.Spec.Mode == capacityv1alpha1.ModeSuspended && !isSuspended
 }
 
 // observeReaction measures from the newest reading to the end of the writes that it caused.
@@ -109,6 +108,9 @@ func (r *QueueScalerReconciler) report(ctx context.Context, seen *observed, d *d
 			return client.IgnoreNotFound(err)
 		}
 		s.numbersAt = seen.now
+	}
+	for _, e := range done.events {
+		log.FromContext(ctx).Info("Acted", "reason", e.reason, "message", e.message)
 	}
 	for _, e := range append(done.events, turnedOf(&seen.qs.Status, &status)...) {
 		r.emit(seen.qs, e)

@@ -81,6 +81,9 @@ func queueMessage(seen *observed, sample *queue.Sample) string {
 	if seen.target != nil {
 		message += fmt.Sprintf(" %d replicas kept: without fresh readings nothing scales down.", replicasOf(seen.target))
 	}
+	if sample.ServerWide && sample.SharedBy > 0 {
+		message += fmt.Sprintf(" %d other QueueScalers affected.", sample.SharedBy)
+	}
 	return message
 }
 

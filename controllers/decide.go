@@ -47,7 +47,7 @@ func scalingInput(seen *observed, s *scaler, pool standby.PoolInput, live *appsv
 		o.Target.PodsFailing = seen.trouble.Message
 	}
 	if o.Target.Replicas == 0 {
-		o.Target.OwnZero = writtenByUs(live)
+		o.Target.OwnZero = ownZero(seen, live)
 		o.Target.ForeignZero = !o.Target.OwnZero
 	}
 	return o

@@ -25,7 +25,7 @@ func (r *QueueScalerReconciler) foreignWrite(ctx context.Context, seen *observed
 	from, generation, digest, known := s.replicas, s.generation, s.digest, s.targetUID == d.UID
 	to := replicasOf(d)
 	s.targetUID, s.replicas, s.generation, s.digest = d.UID, to, d.Generation, rollout.Digest(&d.Spec.Template)
-	if !known || to == from || writtenByUs(d) {
+	if !known || to == from || writtenByUs(d) || (to == 0 && ownZero(seen, d)) {
 		return nil
 	}
 	manager := replicasWriter(d)
@@ -65,6 +65,12 @@ func (r *QueueScalerReconciler) restore(ctx context.Context, seen *observed, s *
 
 // writtenByUs reports whether we wrote the target's present replicas.
 func writtenByUs(d *appsv1.Deployment) bool { return replicasWriter(d) == capacityv1alpha1.FieldOwner }
+
+// ownZero reports whether a 0 is our own. Who wrote it cannot tell: the API server drops the owner of a 0 that came through
+// the scale subresource. So our intent is stored before the write.
+func ownZero(seen *observed, d *appsv1.Deployment) bool {
+	return replicasOf(d) == 0 && seen.qs.Status.ScaledToZeroTime != nil
+}
 
 // replicasWriter is the field manager of the target's replicas; "somebody" where the API server does not tell.
 func replicasWriter(d *appsv1.Deployment) string {

@@ -34,6 +34,7 @@ func statusOf(seen *observed, d *decided, done *acted, s *scaler) capacityv1alph
 		Standby:            standbyOf(seen, d, s),
 		Rollout:            rolloutOf(seen, d, s),
 		LastScaleTime:      statusTime(s.lastScale),
+		ScaledToZeroTime:   scaledToZero(seen, d),
 	}
 	if seen.target != nil {
 		status.AvailableReplicas = ptr.To(seen.target.Status.AvailableReplicas)
@@ -46,6 +47,20 @@ func statusOf(seen *observed, d *decided, done *acted, s *scaler) capacityv1alph
 	status.Summary = summaryOf(seen, d, status.Diagnosis)
 	status.Conditions = conditionsOf(seen, d, done, old.Conditions)
 	return status
+}
+
+// scaledToZero is the intent to set the target to 0, from before that is done until the target has replicas again.
+func scaledToZero(seen *observed, d *decided) *metav1.Time {
+	was := seen.qs.Status.ScaledToZeroTime
+	switch wanted := d.plan.Replicas != nil && *d.plan.Replicas == 0; {
+	case seen.target == nil:
+		return nil
+	case replicasOf(seen.target) == 0, was != nil && wanted:
+		return was
+	case wanted:
+		return statusTime(seen.now)
+	}
+	return nil
 }
 
 // worthWriting reports whether the new status differs from the old in more than numbers, or in numbers that may be written now.
@@ -182,8 +197,6 @@ func summaryOf(seen *observed, d *decided, diagnosis *capacityv1alpha1.Diagnosis
 		return capacityv1alpha1.SummaryNoData
 	case diagnosis != nil && diagnosis.Cause == capacityv1alpha1.CauseRolloutStuck:
 		return capacityv1alpha1.SummaryStuck
-	case isSuspended:
-		return capacityv1alpha1.SummarySuspended
 	case d.plan.Held:
 		return capacityv1alpha1.SummaryHeld
 	case d.plan.Limited.Status == metav1.ConditionTrue && d.plan.Limited.Reason == capacityv1alpha1.ReasonTooManyReplicas:
@@ -192,6 +205,8 @@ func summaryOf(seen *observed, d *decided, diagnosis *capacityv1alpha1.Diagnosis
 		return capacityv1alpha1.SummaryLending
 	case d.plan.Replicas != nil, scalingNow(seen):
 		return capacityv1alpha1.SummaryScaling
+	case isSuspended:
+		return capacityv1alpha1.SummarySuspended
 	}
 	return capacityv1alpha1.SummaryHealthy
 }

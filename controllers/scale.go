@@ -35,6 +35,9 @@ func (r *QueueScalerReconciler) scale(ctx context.Context, seen *observed, d *de
 		if plan.Replicas == nil || *plan.Replicas == replicasOf(live) {
 			return nil
 		}
+		if *plan.Replicas == 0 && seen.qs.Status.ScaledToZeroTime == nil {
+			return nil // the intent is stored first; its write brings us back here
+		}
 		err = r.putScale(ctx, live, *plan.Replicas)
 		if apierrors.IsConflict(err) {
 			continue

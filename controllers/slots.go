@@ -52,7 +52,7 @@ func (seen *observed) poolInput(s *scaler) standby.PoolInput {
 	if s.rollout.StuckHash != "" {
 		in.Forbidden = []string{s.rollout.StuckHash}
 	}
-	if seen.conflict != "" && seen.qs.Spec.Mode == capacityv1alpha1.ModeActive {
+	if seen.conflict != "" && in.Frozen == "" {
 		in.Replicas, in.ReturnAll = 0, true
 	}
 	in.ConfigDigest, in.ConfigSoaked = s.config.Digest, s.config.Soaked
@@ -72,7 +72,7 @@ func frozen(seen *observed) string {
 
 // switchedOff: the target is gone, or somebody else set it to 0. A person's emergency stop must stop everything.
 func switchedOff(seen *observed) bool {
-	return seen.target == nil || seen.assessment.Missing || (replicasOf(seen.target) == 0 && !writtenByUs(seen.target))
+	return seen.target == nil || seen.assessment.Missing || (replicasOf(seen.target) == 0 && !ownZero(seen, seen.target))
 }
 
 // noMixing: slots of another revision may not work while, or after, the target's template changed.
@@ -223,7 +223,10 @@ func lentMessage(seen *observed, hash string, lent int, now time.Time) string {
 // tend does what else the pool needs, in order. What fails is left for the next time; the rest goes on.
 func (r *QueueScalerReconciler) tend(ctx context.Context, seen *observed, d *decided, s *scaler, done *acted) error {
 	s.refillAfter = d.pool.RefillAfter
-	failed := r.keepTemplates(ctx, seen, s)
+	var failed error
+	if seen.conflict == "" {
+		failed = r.keepTemplates(ctx, seen, s)
+	}
 	for _, action := range d.pool.Actions {
 		if action.Kind == standby.Lend {
 			continue

@@ -34,6 +34,10 @@ type QueueScalerStatus struct {
 	// lastScaleTime is when the QueueScaler last wrote the target's replicas.
 	// +optional
 	LastScaleTime *metav1.Time `json:"lastScaleTime,omitempty"`
+	// scaledToZeroTime is when the QueueScaler decided to set the target to 0. It is stored before that is done, and goes when the target has replicas again:
+	// by it, a 0 of the QueueScaler's own is told from one that somebody else set.
+	// +optional
+	ScaledToZeroTime *metav1.Time `json:"scaledToZeroTime,omitempty"`
 	// backlog is what the queues told last, all of them together. Absent while no reading is fresh.
 	// +optional
 	Backlog *BacklogStatus `json:"backlog,omitempty"`

@@ -358,6 +358,10 @@ func (in *QueueScalerStatus) DeepCopyInto(out *QueueScalerStatus) {
 		in, out := &in.LastScaleTime, &out.LastScaleTime
 		*out = (*in).DeepCopy()
 	}
+	if in.ScaledToZeroTime != nil {
+		in, out := &in.ScaledToZeroTime, &out.ScaledToZeroTime
+		*out = (*in).DeepCopy()
+	}
 	if in.Backlog != nil {
 		in, out := &in.Backlog, &out.Backlog
 		*out = new(BacklogStatus)

@@ -38,7 +38,7 @@ func New(r prometheus.Registerer) *Metrics {
 		arrival:       gauge("arrival_messages_per_second", "Messages entering per second."),
 		throughput:    gauge("throughput_messages_per_second", "Messages completed per second by all replicas."),
 		drain:         gauge("drain_seconds", "Time until the backlog is gone at the present capacity. +Inf while arrivals exceed it."),
-		desired:       gauge("desired_replicas", "Replicas that were decided, after holds and limits."),
+		desired:       gauge("desired_replicas", "Replicas that are wanted, after stabilization and limits, and holds apart."),
 		target:        gauge("target_replicas", "spec.replicas of the target."),
 		available:     gauge("available_replicas", "Available pods of the target, lent slots not included."),
 		slots:         gauge("standby_slots", "Standby slots by state: warm, lent, starting.", "state"),

@@ -71,10 +71,15 @@ func (in *input) release() *Finding {
 	}
 }
 
-// mayTimeOut is false for what must not be fed (stuck) or interfered with (rolling back).
+// mayTimeOut is false for what must not be fed or interfered with.
 func (in *input) mayTimeOut() bool {
+	return in.Policy.Rollout.HoldTimeout > 0 && !in.untouchable()
+}
+
+// untouchable: what is stuck must not be fed, what is rolling back not interfered with. Only a person may, who knows better.
+func (in *input) untouchable() bool {
 	s := in.Observation.Rollout.State
-	return in.Policy.Rollout.HoldTimeout > 0 && s != stateStuck && s != stateRollingBack
+	return s == stateStuck || s == stateRollingBack
 }
 
 // mayReleaseMissed is true where a missed objective ends the hold: the rollout gets on, and no slot can help.
@@ -124,7 +129,7 @@ func (in input) resumes(forbids directions) string {
 		when += " or at " + clock(in.rollout.ends)
 	}
 	text := fmt.Sprintf(" %s resumes %s.", what, when)
-	if r.Hash != "" && in.Name != "" {
+	if r.Hash != "" && in.Name != "" && !in.untouchable() {
 		text += fmt.Sprintf(" Now: kubectl annotate qs %s %s=%s", in.Name, annotationReleaseHold, r.Hash)
 	}
 	return text
