@@ -205,7 +205,7 @@ var rules = []rule{
 	{name: "timed out", change: observe(rolling, surge, func(o *Observation) { o.Rollout.LastStable = noon.Add(-10 * time.Minute) }),
 		desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
 	{name: "stuck never times out", change: observe(surge, func(o *Observation) { o.Rollout = rolloutIn("Stuck"); o.Rollout.LastStable = noon.Add(-10 * time.Hour) }),
-		desired: new(int32(15)), lent: 3, reason: "RolloutStuck", message: "Scale-up resumes at its end. Now:"},
+		desired: new(int32(15)), lent: 3, reason: "RolloutStuck", message: "Scale-up resumes at its end."},
 	{name: "rolling back never times out", change: observe(surge, func(o *Observation) {
 		o.Rollout = rolloutIn("RollingBack")
 		o.Rollout.LastStable = noon.Add(-10 * time.Hour)
@@ -289,6 +289,9 @@ func TestRules(t *testing.T) {
 			}
 			if !strings.Contains(plan.Message, c.message) {
 				t.Errorf("message %q does not contain %q", plan.Message, c.message)
+			}
+			if state := o.Rollout.State; (state == "Stuck" || state == "RollingBack") && strings.Contains(plan.Message, annotationReleaseHold) {
+				t.Errorf("%s: nobody is to be told to release the hold: %q", state, plan.Message)
 			}
 		})
 	}
