@@ -11,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -102,18 +103,25 @@ func (r *QueueScalerReconciler) observeClaims(ctx context.Context, seen *observe
 	if s.claims.revision == s.soak.SoakedHash {
 		return nil
 	}
-	modes := map[string][]corev1.PersistentVolumeAccessMode{}
+	modes, complete := map[string][]corev1.PersistentVolumeAccessMode{}, true
 	for _, volume := range template.Spec.Volumes {
 		if volume.PersistentVolumeClaim == nil {
 			continue
 		}
 		var claim corev1.PersistentVolumeClaim
 		key := types.NamespacedName{Namespace: seen.qs.Namespace, Name: volume.PersistentVolumeClaim.ClaimName}
-		if err := r.APIReader.Get(ctx, key, &claim); client.IgnoreNotFound(err) != nil {
+		switch err := r.APIReader.Get(ctx, key, &claim); {
+		case apierrors.IsNotFound(err):
+			complete = false // it may come later
+		case err != nil:
 			return fmt.Errorf("read PersistentVolumeClaim %s: %w", key.Name, err)
+		default:
+			modes[key.Name] = claim.Spec.AccessModes
 		}
-		modes[key.Name] = claim.Spec.AccessModes
 	}
-	s.claims = claimState{revision: s.soak.SoakedHash, modes: modes}
+	s.claims = claimState{modes: modes}
+	if complete {
+		s.claims.revision = s.soak.SoakedHash
+	}
 	return nil
 }

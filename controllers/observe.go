@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -66,11 +67,18 @@ func (r *QueueScalerReconciler) observe(ctx context.Context, now time.Time, qs *
 	return seen, nil
 }
 
+// errTargetAhead is an attempt to be made again: the API server has the target, and the cache does not yet.
+var errTargetAhead = errors.New("the target exists, and is not in the cache yet")
+
 func (r *QueueScalerReconciler) observeTarget(ctx context.Context, seen *observed, s *scaler) error {
 	var d appsv1.Deployment
 	key := types.NamespacedName{Namespace: seen.qs.Namespace, Name: seen.qs.Spec.ScaleTargetRef.Name}
 	switch err := r.Get(ctx, key, &d); {
 	case apierrors.IsNotFound(err):
+		// Slots go with the target. A cache that is behind must not make them go.
+		if live, err := r.liveTarget(ctx, seen); err != nil || live != nil {
+			return errors.Join(err, errTargetAhead)
+		}
 	case err != nil:
 		return fmt.Errorf("get deployment %s: %w", key.Name, err)
 	default:

@@ -149,7 +149,7 @@ func standbyOf(seen *observed, d *decided, s *scaler) *capacityv1alpha1.StandbyS
 		TemplateHash: s.soak.SoakedHash,
 		Revision:     revisionNumber(seen, s.soak.SoakedHash),
 		Pending:      d.pool.Pending,
-		RefillAfter:  statusTime(s.refillAfter),
+		RefillAfter:  statusTime(d.pool.RefillAfter),
 	}
 	return status
 }

@@ -44,8 +44,6 @@ type scaler struct {
 	claims claimState
 	// stalledSince is since when messages wait and none is completed.
 	stalledSince time.Time
-	// refillAfter is when released slots are made again.
-	refillAfter time.Time
 	// numbersAt is when status was last written for its numbers alone.
 	numbersAt time.Time
 	// lastScale is when the target was last written.
@@ -84,9 +82,6 @@ func recall(qs *capacityv1alpha1.QueueScaler) *scaler {
 	s := &scaler{uid: qs.UID, capacity: capacity.NewEstimator(measuredRate(&qs.Status))}
 	if at := qs.Status.LastScaleTime; at != nil {
 		s.lastScale = at.Time
-	}
-	if standby := qs.Status.Standby; standby != nil && standby.RefillAfter != nil {
-		s.refillAfter = standby.RefillAfter.Time
 	}
 	if r := qs.Status.Rollout; r != nil {
 		s.rollout, s.soak = recallRollout(r)

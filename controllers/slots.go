@@ -35,7 +35,6 @@ func (seen *observed) poolInput(s *scaler) standby.PoolInput {
 		TargetRevision: seen.assessment.New.Hash,
 		Soaked:         soakedRevisions(seen),
 		Services:       seen.services,
-		RefillAfter:    s.refillAfter,
 		Seed:           seedOf(seen.qs.UID, seen.now),
 
 		UnschedulableSince: seen.trouble.Unschedulable,
@@ -47,7 +46,10 @@ func (seen *observed) poolInput(s *scaler) standby.PoolInput {
 		in.Drain = seconds(*spec.Standby.DrainSeconds)
 	}
 	if status := seen.qs.Status.Standby; status != nil {
-		in.Pending = status.Pending
+		in.Pending, in.RefillAfter = status.Pending, timeOf(status.RefillAfter)
+	}
+	if seen.target == nil {
+		in.Replicas = 0
 	}
 	if s.rollout.StuckHash != "" {
 		in.Forbidden = []string{s.rollout.StuckHash}
@@ -222,7 +224,6 @@ func lentMessage(seen *observed, hash string, lent int, now time.Time) string {
 
 // tend does what else the pool needs, in order. What fails is left for the next time; the rest goes on.
 func (r *QueueScalerReconciler) tend(ctx context.Context, seen *observed, d *decided, s *scaler, done *acted) error {
-	s.refillAfter = d.pool.RefillAfter
 	var failed error
 	if seen.conflict == "" {
 		failed = r.keepTemplates(ctx, seen, s)
