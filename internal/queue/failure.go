@@ -105,11 +105,26 @@ func ConnectFailure(err error) *Failure {
 		return Fail(unavailable, check, "refused")
 	case isTimeout(err):
 		return Fail(capacityv1alpha1.ReasonQueueTimeout, check, "silent")
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
+	case isClosed(err):
 		return Fail(unavailable, check, "closing connections")
 	default:
 		return Fail(unavailable, check, "unreachable")
 	}
+}
+
+// LoginFailure is ConnectFailure for a connection that ended between the TLS handshake, where there was one, and the answer to the login. A server
+// that misses a client certificate finds that out after the client's handshake is over, and its alert may be lost when it then closes.
+func LoginFailure(err error, secure bool) *Failure {
+	f := ConnectFailure(err)
+	if secure && f.Reason == capacityv1alpha1.ReasonQueueUnavailable && isClosed(err) {
+		return Fail(capacityv1alpha1.ReasonTLSFailed, "If it asks for a client certificate, put one that it trusts into tls.crt and tls.key of the Secret in tls.secretRef",
+			"closing connections after the TLS handshake")
+	}
+	return f
+}
+
+func isClosed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
 }
 
 func isTimeout(err error) bool {

@@ -239,7 +239,7 @@ func TestTLS(t *testing.T) {
 			{"known CA", valid, pems(good, nil), "", ""},
 			{"server name", valid, pems(good, nil), "localhost", ""},
 			{"client certificate", mutual, pems(good, good), "", ""},
-			{"client certificate missing", mutual, pems(good, nil), "", "refusing the TLS handshake|closing connections"},
+			{"client certificate missing", mutual, pems(good, nil), "", "refusing the TLS handshake|closing connections after the TLS handshake"},
 			{"unknown CA", valid, pems(foreign, nil), "", "serving a certificate of an unknown authority"},
 			{"system's CAs", valid, nil, "", "serving a certificate of an unknown authority"},
 			{"expired", outdated, pems(expired, nil), "", "serving a certificate that has expired"},

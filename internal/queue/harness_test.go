@@ -32,7 +32,7 @@ const patience = 30 * time.Second
 // harness is a running Pool with the Secrets and wake-ups of a test.
 type harness struct {
 	*queue.Pool
-	t       *testing.T
+	t       testing.TB
 	stop    func()
 	wakings chan struct{}
 
@@ -44,7 +44,7 @@ type harness struct {
 	log     bytes.Buffer
 }
 
-func newHarness(t *testing.T, change ...func(*queue.Options)) *harness {
+func newHarness(t testing.TB, change ...func(*queue.Options)) *harness {
 	t.Helper()
 	h := &harness{
 		t: t, wakings: make(chan struct{}, 1), secrets: map[string]map[string][]byte{}, refusal: map[string]error{},

@@ -6,8 +6,11 @@ package queue_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -20,7 +23,7 @@ import (
 // manyQueues is the number of QueueScalers on one server.
 const manyQueues = 1000
 
-func redisClient(t *testing.T, address string) *redis.Client {
+func redisClient(t testing.TB, address string) *redis.Client {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: address, Protocol: 2, DisableIdentity: true, ClientName: "test"})
 	t.Cleanup(func() { _ = c.Close() })
@@ -121,4 +124,37 @@ func TestThousandConsumersAreOneConnection(t *testing.T) {
 	}
 	closed := func() bool { return must(n.Server.Connz(&server.ConnzOptions{})).NumConns == before }
 	h.await("connection closed with its last subscriber", closed, func() any { return h.Servers() })
+}
+
+// One operation is a message that appears in one of 1,000 idle queues at a random moment, until its reading is announced. Polls are 1 s apart.
+func BenchmarkBacklogToReading(b *testing.B) {
+	ctx := context.Background()
+	r := servers.StartRedis(b, servers.RedisOptions{})
+	client := redisClient(b, r.Address())
+	h := newHarness(b)
+	for i := range manyQueues {
+		h.Subscribe(subscriber(i), one(listQueue(r.URL(), fmt.Sprint("jobs:", i))))
+	}
+	h.awaitDepth(subscriber(manyQueues-1), 0)
+	var took []time.Duration
+	pause := time.NewTimer(0)
+	for i := 0; b.Loop(); i++ {
+		pause.Reset(rand.N(time.Second))
+		<-pause.C
+		s := subscriber(i % manyQueues)
+		before := h.sample(s).Reading.Depth
+		wakes := h.wakesOf(s)
+		start := time.Now()
+		client.RPush(ctx, fmt.Sprint("jobs:", i%manyQueues), "m")
+		for h.wakesOf(s) == wakes {
+			<-h.wakings
+		}
+		took = append(took, time.Since(start))
+		if got := h.sample(s).Reading.Depth; got != before+1 {
+			b.Fatalf("depth %d after %d", got, before)
+		}
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Milliseconds()), "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Milliseconds()), "p99-ms")
 }

@@ -103,6 +103,8 @@ type dialer struct {
 	ctx     context.Context
 	options queue.ConnectOptions
 	conn    *queue.Conn
+	// secure is true once the TLS handshake is over.
+	secure bool
 	// failure is why the last connection was not made; ended stops the watch over ctx.
 	failure *queue.Failure
 	ended   func() bool
@@ -148,6 +150,7 @@ func (d *dialer) dial() (net.Conn, error) {
 		}
 	}
 	_ = conn.SetDeadline(time.Time{})
+	d.secure = config != nil
 	d.conn = queue.NewConn(&replay{Conn: conn, head: greeting}, connectionBytes, new(scanner).scan)
 	return d.conn, nil
 }
@@ -200,6 +203,9 @@ func connectFailure(err error, d *dialer, anonymous bool) *queue.Failure {
 		if f := d.conn.Failure(); f != nil {
 			return f
 		}
+	}
+	if f := queue.LoginFailure(err, d.secure); f.Reason == capacityv1alpha1.ReasonTLSFailed {
+		return f
 	}
 	return failureOf(err, anonymous)
 }

@@ -77,6 +77,9 @@ func Open(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Fai
 	if err := r.client.Ping(ctx).Err(); err != nil {
 		// Other errors, such as that PING is denied, say nothing about what is to be read.
 		if failure := r.failureOf(err); failure != nil {
+			if isNetwork(err) && failure.Reason == capacityv1alpha1.ReasonQueueUnavailable {
+				failure = queue.LoginFailure(err, r.conn.Load() != nil && o.TLS != nil)
+			}
 			r.Close()
 			return nil, failure
 		}
