@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,13 +56,15 @@ func (b *bench) createAll(ctx context.Context, names []string, fromZero bool) er
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	_, err := b.until(ctx, "all slots warm", settleTimeout, func() bool {
-		for _, name := range names {
-			if (!fromZero && len(b.warm[name]) == 0) || (fromZero && b.replicas[name] != 0) {
-				return false
-			}
+	settled := func(name string) bool {
+		if fromZero {
+			replicas, seen := b.replicas[name]
+			return seen && replicas == 0
 		}
-		return true
+		return len(b.warm[name]) > 0
+	}
+	_, err := b.until(ctx, "all slots warm, or all targets at 0", settleTimeout, func() bool {
+		return !slices.ContainsFunc(names, func(name string) bool { return !settled(name) })
 	})
 	return err
 }
