@@ -92,10 +92,15 @@ func (n *narrator) heading(text string) {
 func (n *narrator) detail(text string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if strings.TrimSpace(text) == "" {
+	text = strings.TrimSpace(text)
+	if text == "" || !n.began.IsZero() {
 		return
 	}
-	for _, line := range wrap(strings.TrimSpace(text), width-2) {
+	if len(text) <= width-2 {
+		n.print("  " + text)
+		return
+	}
+	for _, line := range wrap(text, width-2) {
 		n.print("  " + line)
 	}
 }
@@ -149,10 +154,18 @@ func (n *narrator) event(e *eventsv1.Event) {
 	if e.Regarding.Kind != "QueueScaler" || e.Series != nil {
 		return
 	}
-	n.operator(fmt.Sprintf("%s: %s", e.Reason, e.Note))
+	note := e.Note
+	if condition, rest, ok := strings.Cut(note, ": "); ok && !strings.Contains(condition, " ") {
+		if condition == v1alpha1.ConditionScalingLimited {
+			return // that a calm queue needs fewer pods than minReplicas is not of the story
+		}
+		note = rest
+	}
+	n.operator(fmt.Sprintf("%s: %s", e.Reason, note))
 }
 
-// scaler prints the operator's decision when it changes by more than its numbers.
+// scaler prints the operator's decision when it comes to keep the replicas as they are for a reason. Of what it does it sends
+// events.
 func (n *narrator) scaler(qs *v1alpha1.QueueScaler) {
 	d := qs.Status.Decision
 	if d == nil {
@@ -163,6 +176,10 @@ func (n *narrator) scaler(qs *v1alpha1.QueueScaler) {
 	same := this == n.last
 	n.last = this
 	n.mu.Unlock()
+	switch qs.Status.Summary {
+	case v1alpha1.SummaryHealthy, v1alpha1.SummaryScaling, v1alpha1.SummaryLending:
+		return
+	}
 	if !same {
 		n.operator(fmt.Sprintf("[%s] %s", qs.Status.Summary, d.Message))
 	}

@@ -179,10 +179,10 @@ func (c chart) backlogPanel() panel {
 }
 
 // drainMax is the top of the drain panel, in seconds.
-const drainMax = 90
+const drainMax = 240
 
 func (c chart) drainPanel() panel {
-	return panel{Title: "Drain time, s", Height: 120, max: drainMax, step: 30, Legend: []legendEntry{
+	return panel{Title: "Drain time, s", Height: 120, max: drainMax, step: 60, Legend: []legendEntry{
 		{Class: "drain-line", Text: "backlog ÷ (pods at work × 8/s − arrivals)", Line: true},
 		{Class: "objective-line", Text: fmt.Sprintf("objective: %d s", drainSeconds), Line: true},
 		{Class: "never-area", Text: "never: arrivals exceed capacity"},

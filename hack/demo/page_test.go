@@ -62,7 +62,7 @@ func imagined() *recorder {
 	r.markAt(at(87), "first added pod of the Deployment Ready, 25.4 s after the backlog")
 	r.markAt(at(90), "slots returned")
 	r.markAt(at(120), "rollout starts")
-	r.markAt(at(135), "680 messages at once, and 48/s")
+	r.markAt(at(135), "1370 messages at once, and 50/s")
 	r.markAt(at(137), "held, slots lent")
 	r.markAt(at(171), "rollout over")
 	r.markAt(at(171.2), "scaling resumes")
@@ -88,7 +88,7 @@ func TestPage(t *testing.T) {
 		t.Errorf("not self-contained: %s", found)
 	}
 	for _, want := range []string{`class="rollout"`, `class="backlog-area"`, `class="lent-area"`, `class="desired-line"`, `class="never-area"`, "All checks hold.",
-		"SlotsLent: 3 slots &lt;of&gt; revision 1", "680 messages at once, and 48/s", "objective: 25 s"} {
+		"SlotsLent: 3 slots &lt;of&gt; revision 1", "1370 messages at once, and 50/s", "objective: 50 s"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("missing %s", want)
 		}

@@ -12,7 +12,7 @@ import (
 
 const (
 	samplesEvery  = 250 * time.Millisecond
-	progressEvery = 5 * time.Second
+	progressEvery = 5 * time.Second // while there is a backlog; every 10 s while pods are awaited
 )
 
 // sample is how things stand at one instant.
@@ -77,8 +77,8 @@ func (r *recorder) record(ctx context.Context, s *stage) {
 			r.samples = append(r.samples, x)
 			r.mu.Unlock()
 			highest = max(highest, backlog)
-			busy := backlog > 20 || x.available != x.replicas || x.lent > 0
-			if busy && now.Sub(told) >= progressEvery {
+			since, busy := now.Sub(told), backlog > 20
+			if busy && since >= progressEvery || !busy && since >= 2*progressEvery && (x.available != x.replicas || x.lent > 0) {
 				told = now
 				s.tell.progress(now, x, highest)
 			}

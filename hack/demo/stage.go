@@ -87,7 +87,11 @@ func setUp(ctx context.Context, o options, tell *narrator, broken context.Cancel
 }
 
 func (s *stage) startCluster(ctx context.Context) error {
-	tell := &lines{f: s.tell.detail}
+	tell := &lines{f: func(line string) {
+		if strings.Contains(line, " ready ") || strings.HasPrefix(line, "Kubernetes") || strings.HasPrefix(line, "Error") {
+			s.tell.detail(line)
+		}
+	}}
 	data := filepath.Join(s.dir, "cluster")
 	p, err := startProcess("the local cluster", tell, nil, s.bin("localcluster"),
 		"up", "--data-dir="+data, "--until-stdin-closes", fmt.Sprintf("--pod-ready-seconds=%d", podReadySeconds))

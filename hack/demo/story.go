@@ -19,17 +19,17 @@ import (
 	"github.com/queuescaler/queuescaler/api/v1alpha1"
 )
 
-// What the story does to the queue. demo.yaml has the numbers that go with it: 4 to 10 pods, 25 s, 3 slots.
+// What the story does to the queue. demo.yaml has the numbers that go with it: 4 to 10 pods, 50 s, 3 slots.
 const (
 	calmRate      = 16   // messages/s: half of what 4 pods can do
-	burst         = 1480 // ceil(16/8 + 1480/(25·8)) = 10 pods
-	busyRate      = 48   // messages/s: more than 4 pods can do, less than 4 and 3 slots can
-	rolloutBurst  = 680  // ceil(48/8 + 680/(25·8)) = 10 pods
+	burst         = 2960 // ceil(16/8 + 2960/(50·8)) = 10 pods
+	busyRate      = 50   // messages/s: more than 4 pods can do, less than 4 and 3 slots can
+	rolloutBurst  = 1370 // ceil(50/8 + 1370/(50·8)) = 10 pods
 	minReplicas   = 4
 	wantedSlots   = 3
-	intoRollout   = 15 * time.Second // when the second backlog comes
+	intoRollout   = 17 * time.Second // when the second backlog comes
 	calmFor       = 6 * time.Second
-	drainSeconds  = 25
+	drainSeconds  = 50
 	maxReplicas   = 10
 	ampleForPods  = 3 * time.Minute // to wait for pods that take 25 s, on a slow machine
 	ampleForSlots = 5 * time.Minute
@@ -64,10 +64,9 @@ func (s *story) prologue(ctx context.Context) error {
 	}
 	s.tell.say("pods", "The Deployment's 4 pods are ready. Messages start to flow: %d per second; one pod completes up to %d.", calmRate, perPod)
 	s.sender.setRate(calmRate)
-	if err := s.world.await(ctx, "the slots to be warm", ampleForSlots, func(v *view) bool { return v.warm() == wantedSlots }); err != nil {
+	if err := s.world.await(ctx, "the slots to be warm", ampleForSlots, (*view).poolWarm); err != nil {
 		return err
 	}
-	s.tell.say("pods", "%d slots are warm.", wantedSlots)
 	s.recorder.mark("%d slots warm", wantedSlots)
 	return nil
 }
@@ -153,7 +152,7 @@ func (s *story) recovery(ctx context.Context) error {
 		return err
 	}
 	calm := func(v *view) bool {
-		return v.warm() == wantedSlots && v.replicas() == minReplicas && v.available() == minReplicas
+		return v.poolWarm() && v.replicas() == minReplicas && v.available() == minReplicas
 	}
 	if err := s.world.await(ctx, "warm slots and a Deployment of 4 again", ampleForSlots, calm); err != nil {
 		return err
@@ -235,7 +234,7 @@ func (s *story) afterRollout(ctx context.Context) error {
 	s.tell.say("queue", "The backlog is worked off. Back to %d messages per second.", calmRate)
 	s.recorder.mark("backlog worked off, %d/s", calmRate)
 	s.sender.setRate(calmRate)
-	return s.world.await(ctx, "the slots to return and be warm again", ampleForSlots, func(v *view) bool { return v.lent() == 0 && v.warm() == wantedSlots })
+	return s.world.await(ctx, "the slots to return and be warm again", ampleForSlots, (*view).poolWarm)
 }
 
 func (s *story) awaitBacklog(ctx context.Context, below int64) error {

@@ -168,6 +168,15 @@ func (v *view) lent() int {
 	return v.count(func(p *corev1.Pod) bool { return isSlot(p) && p.Labels[v1alpha1.LabelRole] == v1alpha1.RoleActive })
 }
 
+// poolWarm is true when all slots are warm, by their pods and by what the operator publishes.
+func (v *view) poolWarm() bool {
+	if v.warm() != wantedSlots || v.lent() > 0 || v.scaler == nil || v.scaler.Status.Standby == nil {
+		return false
+	}
+	published := v.scaler.Status.Standby.Warm
+	return published != nil && *published == wantedSlots
+}
+
 func (v *view) replicas() int {
 	if v.target == nil || v.target.Spec.Replicas == nil {
 		return 0
