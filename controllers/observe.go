@@ -167,6 +167,13 @@ func (r *QueueScalerReconciler) observeQueues(seen *observed, s *scaler) {
 	r.queues.Subscribe(key, seen.qs.Spec.Queues)
 	seen.samples = r.queues.Samples(key)
 	s.capacity.Configure(settingsOf(&seen.qs.Spec))
+	if s.specGeneration != seen.qs.Generation {
+		// A queue may be read from another source now: what it told before is no past of the new one.
+		for i := range seen.qs.Spec.Queues {
+			s.capacity.Restart(i)
+		}
+		s.specGeneration = seen.qs.Generation
+	}
 	s.capacity.Serve(serving(seen))
 	for i, readings := range r.queues.Take(key) {
 		for _, reading := range readings {

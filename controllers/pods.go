@@ -76,7 +76,7 @@ func notSlots(d *appsv1.Deployment) (labels.Selector, error) {
 }
 
 // troubleOf reads the pods' own conditions and the Deployment's: first what the cluster lacks, then what fails by itself.
-func troubleOf(d *appsv1.Deployment, pods []corev1.Pod) podTrouble {
+func troubleOf(d *appsv1.Deployment, all []corev1.Pod) podTrouble {
 	var t podTrouble
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
@@ -85,22 +85,22 @@ func troubleOf(d *appsv1.Deployment, pods []corev1.Pod) podTrouble {
 	}
 	unschedulable, pulling, crashing := 0, 0, 0
 	var clusterMessage, ownMessage string
-	for i := range pods {
-		pod := &pods[i]
+	for i := range all {
+		pod := &all[i]
 		if since, why := unschedulableSince(pod); !since.IsZero() {
 			unschedulable++
 			if t.Unschedulable.IsZero() || since.Before(t.Unschedulable) {
 				t.Unschedulable = since
 			}
-			clusterMessage = fmt.Sprintf("%d pods cannot be scheduled, one is %s: %s", unschedulable, pod.Name, why)
+			clusterMessage = pods(unschedulable, "cannot be scheduled", pod.Name, why)
 		}
 		switch reason := waitingReason(pod); reason {
 		case "ImagePullBackOff", "ErrImagePull", "InvalidImageName":
 			pulling++
-			clusterMessage = fmt.Sprintf("%d pods cannot pull their image, one is %s: %s", pulling, pod.Name, reason)
+			clusterMessage = pods(pulling, "cannot pull the image", pod.Name, reason)
 		case "CrashLoopBackOff", "CreateContainerConfigError", "RunContainerError", "CreateContainerError":
 			crashing++
-			ownMessage = fmt.Sprintf("%d pods fail, one is %s: %s", crashing, pod.Name, reason)
+			ownMessage = pods(crashing, "cannot run", pod.Name, reason)
 		}
 	}
 	if t.Message == "" && clusterMessage != "" {
@@ -110,6 +110,14 @@ func troubleOf(d *appsv1.Deployment, pods []corev1.Pod) podTrouble {
 		t.Message = ownMessage
 	}
 	return t
+}
+
+// pods says what n of them have in common, and names one.
+func pods(n int, trouble, name, why string) string {
+	if n == 1 {
+		return fmt.Sprintf("pod %s %s: %s", name, trouble, why)
+	}
+	return fmt.Sprintf("%d pods %s, one is %s: %s", n, trouble, name, why)
 }
 
 func unschedulableSince(pod *corev1.Pod) (time.Time, string) {

@@ -26,6 +26,8 @@ type scaler struct {
 	soak     rollout.Soak
 	decision scaling.Memory
 	capacity *capacity.Estimator
+	// specGeneration is the spec's that the estimator was set up for.
+	specGeneration int64
 
 	// replicas, generation and digest are the target's as seen last, to notice somebody else's writes.
 	replicas   int32
