@@ -62,6 +62,6 @@ check "generated files are up to date" generated
 check "go.mod files are tidy" each_module go mod tidy -diff
 check "code is formatted" formatted
 check "shell scripts parse" shell_scripts
-check "go vet" go vet ./...
+check "go vet" go vet -tags integration ./...
 check "lint" hack/lint.sh
 exit "$failed"
