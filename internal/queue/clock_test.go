@@ -6,8 +6,8 @@ package queue_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,6 +112,18 @@ func (x *timed) pass(d, step time.Duration) {
 	}
 }
 
+// passUntil lets seconds pass until holds.
+func (x *timed) passUntil(what string, holds func() bool, describe func() any) {
+	x.t.Helper()
+	x.await(what, func() bool {
+		if holds() {
+			return true
+		}
+		x.clock.Step(time.Second)
+		return false
+	}, describe)
+}
+
 func withSecret(name string) capacityv1alpha1.Queue {
 	q := listQueue("redis://redis.chat:6379/0", "jobs")
 	q.Redis.Auth = authBy(name)
@@ -197,8 +209,10 @@ func TestSecretOfOneSubscriberVanishes(t *testing.T) {
 	x.awaitReason(scaler, capacityv1alpha1.ReasonSecretMissing)
 	x.await("the other Secret was asked for", func() bool { return x.secretGets("shop/creds") >= 2 }, func() any { return x.gets })
 	x.server.set(func(s *fakeServer) { s.depth = 8 })
-	x.clock.Step(time.Second)
-	x.awaitDepth(other, 8)
+	x.passUntil("the other's new depth", func() bool { return x.sample(other).Reading.Depth == 8 }, func() any { return x.sample(other) })
+	if got := x.sample(other); got.Quality != queue.Fresh {
+		t.Errorf("the other: %+v, want fresh", got)
+	}
 	if now, ever := x.server.connections(); now != 1 || ever != 1 {
 		t.Errorf("%d connections, %d ever, want the first one still", now, ever)
 	}
@@ -266,15 +280,13 @@ func TestIdleQueueWakesNobody(t *testing.T) {
 	x.Subscribe(scaler, one(listQueue("redis://redis.chat/0", "jobs")))
 	x.awaitDepth(scaler, 0)
 	wakes := x.wakesOf(scaler)
-	x.pass(10*time.Second, time.Second)
 	polls := func() bool { return x.Servers()[0].Polls >= 10 }
-	x.await("ten polls", polls, func() any { return x.Servers() })
+	x.passUntil("ten polls", polls, func() any { return x.Servers() })
 	if got := x.wakesOf(scaler); got != wakes {
 		t.Errorf("%d wake-ups by an idle queue", got-wakes)
 	}
 	x.server.set(func(s *fakeServer) { s.depth = 1 })
-	x.pass(2*time.Second, time.Second)
-	x.await("a wake-up by a message", func() bool { return x.wakesOf(scaler) == wakes+1 }, func() any { return x.sample(scaler) })
+	x.passUntil("a wake-up by a message", func() bool { return x.wakesOf(scaler) == wakes+1 }, func() any { return x.sample(scaler) })
 }
 
 // All queues that are due are in one batch, and those polled seldom are not in every one.
@@ -291,23 +303,26 @@ func TestBatches(t *testing.T) {
 		x.awaitDepth(subscriber(i), 0)
 	}
 	x.server.set(func(s *fakeServer) { s.batches = nil })
-	var reads atomic.Int64
-	for second := range 20 {
-		x.pass(time.Second, time.Second)
-		x.await("the second's poll", func() bool {
-			x.server.mu.Lock()
-			defer x.server.mu.Unlock()
-			reads.Store(int64(len(x.server.batches)))
-			return len(x.server.batches) > second
-		}, func() any { return reads.Load() })
+	batches := func() []int {
+		x.server.mu.Lock()
+		defer x.server.mu.Unlock()
+		return slices.Clone(x.server.batches)
 	}
-	x.server.mu.Lock()
-	defer x.server.mu.Unlock()
-	sum := 0
-	for _, n := range x.server.batches {
-		sum += n
+	for n := 1; n <= 20; n++ {
+		x.passUntil("a poll", func() bool { return len(batches()) >= n }, func() any { return batches() })
 	}
-	if len(x.server.batches) > 21 || sum < 50*20+50*3 || sum > 50*21+50*5 {
-		t.Errorf("batches of %v queues in 20 s, want 20 of 50 or 100", x.server.batches)
+	small, full := 0, 0
+	for _, n := range batches() {
+		switch n {
+		case 50:
+			small++
+		case 100:
+			full++
+		default:
+			t.Errorf("a batch of %d queues, want 50 or 100", n)
+		}
+	}
+	if full < 3 || full > 8 || small < 12 {
+		t.Errorf("%d batches of 50 and %d of 100 queues, want about 16 and 4", small, full)
 	}
 }

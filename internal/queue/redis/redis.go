@@ -70,7 +70,8 @@ func Open(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Fai
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		MaxRetries:               -1, DialerRetries: 1, // the Pool tries again
 		DialTimeout: queue.ConnectTimeout, ReadTimeout: queue.ReplyTimeout, WriteTimeout: queue.ReplyTimeout, ContextTimeoutEnabled: true,
-		PoolSize: 1, MaxActiveConns: 1, PipelinePoolSize: -1,
+		// One connection. After PoolSize failures to dial, the library would go on dialing by itself in the background.
+		PoolSize: 64, MaxActiveConns: 1, PipelinePoolSize: -1,
 	})
 	ctx, cancel := context.WithTimeout(ctx, queue.ConnectTimeout)
 	defer cancel()
