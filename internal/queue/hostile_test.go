@@ -99,8 +99,15 @@ func greetNATS(reply string, endless bool) func(net.Conn) {
 	}
 }
 
-func TestHostileServers(t *testing.T) {
-	good := servers.StartRedis(t, servers.RedisOptions{})
+// hostileCase is a server that does what no queue server does, and what is to be said of it.
+type hostileCase struct {
+	name   string
+	nats   bool
+	serve  func(net.Conn)
+	reason string
+}
+
+func hostileCases() []hostileCase {
 	noise := strings.Repeat("\x00\xff\x17garbage\n", 100)
 	long := strings.Repeat("x", 1<<16)
 	silent := func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
@@ -123,12 +130,7 @@ func TestHostileServers(t *testing.T) {
 		}
 	}
 	const invalid, timeout = capacityv1alpha1.ReasonQueueReplyInvalid, capacityv1alpha1.ReasonQueueTimeout
-	for _, c := range []struct {
-		name   string
-		nats   bool
-		serve  func(net.Conn)
-		reason string
-	}{
+	return []hostileCase{
 		{"silent", false, silent, timeout},
 		{"silent", true, silent, timeout},
 		{"trickle", true, trickle, invalid},
@@ -156,7 +158,12 @@ func TestHostileServers(t *testing.T) {
 		{"HTTP", true, func(conn net.Conn) { _, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n") }, invalid},
 		{"closes", true, func(net.Conn) {}, capacityv1alpha1.ReasonQueueUnavailable},
 		{"closes", false, func(net.Conn) {}, capacityv1alpha1.ReasonQueueUnavailable},
-	} {
+	}
+}
+
+func TestHostileServers(t *testing.T) {
+	good := servers.StartRedis(t, servers.RedisOptions{})
+	for _, c := range hostileCases() {
 		kind := "redis "
 		if c.nats {
 			kind = "nats "
