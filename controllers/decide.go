@@ -185,6 +185,9 @@ func (d *decided) again(seen *observed, done *acted) time.Duration {
 	if !atRest(seen, d) || done.wrote {
 		sooner(longest)
 	}
+	if firstNotFresh(seen.samples) != nil {
+		sooner(time.Minute) // so that what status says of how long that has been is never far off
+	}
 	return next
 }
 

@@ -117,6 +117,7 @@ func (r *QueueScalerReconciler) SetupWithManager(ctx context.Context, mgr ctrl.M
 		Clock:   r.Clock,
 		Log:     mgr.GetLogger().WithName("queues"),
 	})
+	metrics.RegisterServers(ctrlmetrics.Registry, r.queues.Servers)
 	if err := mgr.Add(r.queues); err != nil {
 		return err
 	}

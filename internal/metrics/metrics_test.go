@@ -5,12 +5,15 @@ package metrics
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
+
+	"github.com/queuescaler/queuescaler/internal/queue"
 )
 
 func full() Snapshot {
@@ -31,12 +34,18 @@ func TestMetricsFollowTheConventions(t *testing.T) {
 	m.SlotsLent(key, 3)
 	m.SlotsReturned(key, 1)
 	m.Reacted(0.02)
+	RegisterServers(r, func() []queue.ServerStats {
+		return []queue.ServerStats{{Kind: "redis", Host: "q:6379", Up: true, Connections: 1, Subscribers: 600, Queues: 600, Polls: 7, Errors: 1, Latency: 20 * time.Millisecond}}
+	})
 	problems, err := testutil.GatherAndLint(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	if n, err := testutil.GatherAndCount(r, "queuescaler_queue_server_up", "queuescaler_queue_server_polls_total"); err != nil || n != 2 {
+		t.Errorf("%d series of the one server, %v; want 2", n, err)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/queuescaler/queuescaler/internal/metrics"
+	"github.com/queuescaler/queuescaler/internal/queue"
 )
 
 const root = "../.."
@@ -164,6 +165,7 @@ func (c *collectors) Unregister(prometheus.Collector) bool { return false }
 func TestMetricsAreThoseOfTheCode(t *testing.T) {
 	var all collectors
 	metrics.New(&all)
+	metrics.RegisterServers(&all, func() []queue.ServerStats { return nil })
 	exist := map[string]bool{}
 	for _, c := range all {
 		described := make(chan *prometheus.Desc, 10)
