@@ -19,7 +19,6 @@ import (
 func (r *QueueScalerReconciler) foreignWrite(ctx context.Context, seen *observed, s *scaler, done *acted) error {
 	d := seen.target
 	if d == nil {
-		s.targetUID = ""
 		return nil
 	}
 	from, generation, digest, known := s.replicas, s.generation, s.digest, s.targetUID == d.UID

@@ -75,9 +75,8 @@ func (r *QueueScalerReconciler) observeTarget(ctx context.Context, seen *observe
 	key := types.NamespacedName{Namespace: seen.qs.Namespace, Name: seen.qs.Spec.ScaleTargetRef.Name}
 	switch err := r.Get(ctx, key, &d); {
 	case apierrors.IsNotFound(err):
-		// Slots go with the target. A cache that is behind must not make them go.
-		if live, err := r.liveTarget(ctx, seen); err != nil || live != nil {
-			return errors.Join(err, errTargetAhead)
+		if err := r.confirmGone(ctx, seen, s); err != nil {
+			return err
 		}
 	case err != nil:
 		return fmt.Errorf("get deployment %s: %w", key.Name, err)
@@ -95,6 +94,19 @@ func (r *QueueScalerReconciler) observeTarget(ctx context.Context, seen *observe
 	var err error
 	seen.trouble, err = r.podTrouble(ctx, seen.now, seen.target, s)
 	return err
+}
+
+// confirmGone reads live, once, whether a target that was there is gone: its slots go with it, and a cache that is behind
+// must not make them go.
+func (r *QueueScalerReconciler) confirmGone(ctx context.Context, seen *observed, s *scaler) error {
+	if s.targetUID == "" {
+		return nil
+	}
+	if live, err := r.liveTarget(ctx, seen); err != nil || live != nil {
+		return errors.Join(err, errTargetAhead)
+	}
+	s.targetUID = ""
+	return nil
 }
 
 func (r *QueueScalerReconciler) replicaSetsOf(ctx context.Context, namespace string, owner types.UID) ([]*appsv1.ReplicaSet, error) {
