@@ -86,6 +86,9 @@ func (r *QueueScalerReconciler) observeTarget(ctx context.Context, seen *observe
 			return err
 		}
 	}
+	if was := s.rollout.UID; seen.target != nil && was != "" && was != seen.target.UID {
+		s.soak = rollout.Soak{} // another Deployment of the same name has proved nothing yet
+	}
 	seen.assessment, s.rollout = rollout.Assess(seen.now, seen.target, seen.replicaSets, s.rollout)
 	if seen.target == nil {
 		return nil
