@@ -23,12 +23,13 @@ type accounts struct {
 	done        map[int64]int // how often it was completed
 	redelivered int64
 	takes       []take
-	unlent      []string // messages taken by slots that were not in service, in words
-	verified    int64    // messages taken by slots, each looked up in the API
+	unlent      []string       // messages taken by slots that were not in service, in words
+	lent        map[int64]bool // messages taken by slots in service; with the former, each was looked up in the API
+	verified    int64
 }
 
 func newAccounts() *accounts {
-	return &accounts{sent: map[int64]bool{}, done: map[int64]int{}}
+	return &accounts{sent: map[int64]bool{}, done: map[int64]int{}, lent: map[int64]bool{}}
 }
 
 func (a *accounts) sentOne(id int64) {
@@ -53,11 +54,13 @@ func (a *accounts) finished(id int64) {
 }
 
 // judged records the finding about one message that a slot took; empty: the slot was in service.
-func (a *accounts) judged(fault string) {
+func (a *accounts) judged(id int64, fault string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.verified++
-	if fault != "" {
+	if fault == "" {
+		a.lent[id] = true
+	} else {
 		a.unlent = append(a.unlent, fault)
 	}
 }
@@ -94,14 +97,14 @@ func (a *accounts) totals() totals {
 	return t
 }
 
-// firstTakes are the times at which slots took their first message at or after a time, in order.
+// firstTakes are the times at which slots in service took their first message at or after a time, in order.
 func (a *accounts) firstTakes(since time.Time) []time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var firsts []time.Time
 	seen := map[string]bool{}
 	for _, t := range a.takes {
-		if t.slot && !t.at.Before(since) && !seen[t.pod] {
+		if t.slot && a.lent[t.id] && !t.at.Before(since) && !seen[t.pod] {
 			seen[t.pod] = true
 			firsts = append(firsts, t.at)
 		}

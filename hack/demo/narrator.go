@@ -151,7 +151,7 @@ func clockText(d time.Duration) string {
 
 // event prints an event that the operator sent about the QueueScaler. Events of others are not of the story.
 func (n *narrator) event(e *eventsv1.Event) {
-	if e.Regarding.Kind != "QueueScaler" || e.Series != nil {
+	if e.Regarding.Kind != "QueueScaler" {
 		return
 	}
 	note := e.Note

@@ -44,11 +44,11 @@ func newReferee(client kubernetes.Interface, namespace string, a *accounts) *ref
 // judge looks at the pod that has just taken a message.
 func (r *referee) judge(pod string, uid types.UID, message int64) {
 	r.reading.Go(func() {
-		if fault := r.fault(pod, uid); fault != "" {
-			r.accounts.judged(fmt.Sprintf("message %d was taken by slot pod %s, %s", message, pod, fault))
-		} else {
-			r.accounts.judged("")
+		fault := r.fault(pod, uid)
+		if fault != "" {
+			fault = fmt.Sprintf("message %d was taken by slot pod %s, %s", message, pod, fault)
 		}
+		r.accounts.judged(message, fault)
 	})
 }
 

@@ -28,6 +28,7 @@ const (
 	minReplicas   = 4
 	wantedSlots   = 3
 	intoRollout   = 17 * time.Second // when the second backlog comes
+	busyAfter     = 8 * time.Second  // how long the peak lasts once the Deployment has caught up
 	calmFor       = 6 * time.Second
 	drainSeconds  = 50
 	maxReplicas   = 10
@@ -68,7 +69,7 @@ func (s *story) prologue(ctx context.Context) error {
 		return err
 	}
 	s.recorder.mark("%d slots warm", wantedSlots)
-	return nil
+	return pause(ctx, 500*time.Millisecond) // the operator sends its events after it has published
 }
 
 func (s *story) calm(ctx context.Context) error {
@@ -228,12 +229,17 @@ func (s *story) afterRollout(ctx context.Context) error {
 		return err
 	}
 	s.tell.say("pods", "The Deployment has caught up.")
+	if err := pause(ctx, busyAfter); err != nil {
+		return err
+	}
+	s.tell.say("queue", "The peak is over: %d messages per second again.", calmRate)
+	s.recorder.mark("%d/s again", calmRate)
+	s.sender.setRate(calmRate)
 	if err := s.awaitBacklog(ctx, 20); err != nil {
 		return err
 	}
-	s.tell.say("queue", "The backlog is worked off. Back to %d messages per second.", calmRate)
-	s.recorder.mark("backlog worked off, %d/s", calmRate)
-	s.sender.setRate(calmRate)
+	s.tell.say("queue", "The backlog is worked off.")
+	s.recorder.mark("backlog worked off")
 	return s.world.await(ctx, "the slots to return and be warm again", ampleForSlots, (*view).poolWarm)
 }
 

@@ -41,11 +41,12 @@ type world struct {
 
 	mu      sync.Mutex
 	view    view
-	changed chan struct{} // closed at every change
+	events  map[types.UID]bool // that were passed on
+	changed chan struct{}      // closed at every change
 }
 
 func newWorld() *world {
-	return &world{view: view{pods: map[types.UID]*corev1.Pod{}}, changed: make(chan struct{})}
+	return &world{view: view{pods: map[types.UID]*corev1.Pod{}}, events: map[types.UID]bool{}, changed: make(chan struct{})}
 }
 
 // watch starts the watches, which end with ctx, and waits for their first lists.
@@ -59,7 +60,7 @@ func (w *world) watch(ctx context.Context, client kubernetes.Interface, dyn dyna
 	}{
 		{typed.Core().V1().Pods().Informer(), func(o any) { w.podSeen(o.(*corev1.Pod)) }, func(o any) { w.podEnded(o.(*corev1.Pod)) }},
 		{typed.Apps().V1().Deployments().Informer(), func(o any) { w.targetSeen(o.(*appsv1.Deployment)) }, nil},
-		{typed.Events().V1().Events().Informer(), func(o any) { w.onEvent(o.(*eventsv1.Event)) }, nil},
+		{typed.Events().V1().Events().Informer(), func(o any) { w.eventSeen(o.(*eventsv1.Event)) }, nil},
 		{untyped.ForResource(v1alpha1.GroupVersion.WithResource("queuescalers")).Informer(), func(o any) { w.scalerSeen(o.(*unstructured.Unstructured)) }, nil},
 	}
 	for _, x := range watches {
@@ -105,6 +106,17 @@ func (w *world) podSeen(pod *corev1.Pod) {
 func (w *world) podEnded(pod *corev1.Pod) {
 	w.onPodEnded(pod)
 	w.update(func(v *view) { delete(v.pods, pod.UID) })
+}
+
+// eventSeen passes each event on once; later changes only count its repetitions.
+func (w *world) eventSeen(e *eventsv1.Event) {
+	w.mu.Lock()
+	known := w.events[e.UID]
+	w.events[e.UID] = true
+	w.mu.Unlock()
+	if !known {
+		w.onEvent(e)
+	}
 }
 
 func (w *world) targetSeen(d *appsv1.Deployment) { w.update(func(v *view) { v.target = d }) }
