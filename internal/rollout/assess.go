@@ -193,12 +193,10 @@ func remember(now time.Time, f *facts, r *rule) Memory {
 	}
 	switch {
 	case r.settles:
-		m.SettledHash = f.hash
-		m.SettledTemplateDigest = Digest(&f.d.Spec.Template)
-		m.SettledReplicas = f.wanted
+		m.settle(f)
 		m.Unsettled = false
 		m.StuckHash, m.StuckReadyReplicas, m.StuckAt = "", 0, time.Time{}
-	case r.unsettles:
+	case r.state.InProgress() && f.podsMoved:
 		m.Unsettled = true
 	}
 	if r.state != m.State || r.degraded != m.Degraded || m.Since.IsZero() {
@@ -210,4 +208,13 @@ func remember(now time.Time, f *facts, r *rule) Memory {
 		m.HeldSince = now
 	}
 	return m
+}
+
+// settle remembers the new ReplicaSet's template. The digest is made once for each: it costs as much
+// as all the rest.
+func (m *Memory) settle(f *facts) {
+	if m.SettledHash != f.hash || m.SettledTemplateDigest == "" {
+		m.SettledHash, m.SettledTemplateDigest = f.hash, Digest(&f.d.Spec.Template)
+	}
+	m.SettledReplicas = f.wanted
 }

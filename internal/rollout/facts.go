@@ -32,6 +32,7 @@ type facts struct {
 	wanted  int32 // spec.replicas
 
 	anyRS       bool               // the Deployment owns a ReplicaSet
+	sized       int                // so many of its ReplicaSets have or want pods
 	pods        bool               // a ReplicaSet of it has or wants pods, or its own status counts some
 	available   int32              // pods available, of all ReplicaSets
 	newRS       *appsv1.ReplicaSet // the one with the Deployment's template; nil when there is none
@@ -45,13 +46,13 @@ type facts struct {
 	earlier     bool               // the new ReplicaSet has been current before
 
 	everSettled     bool // some template is remembered as settled
-	settledMoved    bool // the settled ReplicaSet's size is not what it was told the Deployment wants
+	podsMoved       bool // another ReplicaSet than the settled one has or wants pods, or that one was resized by a rollout
 	settledTemplate bool // the Deployment's template is that one, and no pods have moved since
 	settled         bool // the new ReplicaSet is of that one, and no pods have moved since
-	movedByRollout  bool // the new ReplicaSet has another size than the Deployment wants, and was told what that is
+	resized         bool // the new ReplicaSet was resized by a rollout, to another size than the Deployment wants
 	shrinking       bool // the new ReplicaSet wants fewer pods than it has
 	wasRolling      bool // the last assessment said Rolling
-	scaling         bool // the number wanted is not the settled one, or not there yet
+	scaling         bool // the number wanted is not the settled one, or was not reached since
 	complete        bool
 	stuck           bool
 	createError     bool // the controller could not create the new ReplicaSet
@@ -71,6 +72,8 @@ func gather(d *appsv1.Deployment, rss []*appsv1.ReplicaSet, m Memory) *facts {
 	f.createError = progressing(d, corev1.ConditionFalse, reasonCreateError) != nil
 	if f.newRS != nil {
 		f.gatherNew()
+	} else {
+		f.memory.StuckHash, f.memory.StuckReadyReplicas = "", 0
 	}
 	f.wasRolling = m.State == Rolling
 	f.everSettled = f.memory.SettledHash != ""
@@ -84,14 +87,15 @@ func gather(d *appsv1.Deployment, rss []*appsv1.ReplicaSet, m Memory) *facts {
 func (f *facts) gatherReplicaSets(rss []*appsv1.ReplicaSet) {
 	f.newRS = withTemplate(&f.d.Spec.Template, rss)
 	f.anyRS = len(rss) > 0
-	f.pods = f.d.Status.Replicas > 0
 	known, highest := revisionNumber(f.d), int64(0)
 	if !observed(f.d) {
 		known++ // the controller may have numbered one more revision, and not told the Deployment yet
 	}
 	for _, rs := range rss {
 		hasOrWants := rs.Status.Replicas > 0 || orOne(rs.Spec.Replicas) > 0
-		f.pods = f.pods || hasOrWants
+		if hasOrWants {
+			f.sized++
+		}
 		f.available += rs.Status.AvailableReplicas
 		again := rs.Annotations[revisionHistoryAnnotation] != ""
 		switch n := revisionNumber(rs); {
@@ -100,15 +104,17 @@ func (f *facts) gatherReplicaSets(rss []*appsv1.ReplicaSet) {
 		case n == highest:
 			f.newestAgain = f.newestAgain || again
 		}
-		if f.memory.SettledHash != "" && rs.Labels[appsv1.DefaultDeploymentUniqueLabelKey] == f.memory.SettledHash {
-			desired := desiredReplicas(rs)
-			f.settledMoved = desired >= 0 && desired != int64(orOne(rs.Spec.Replicas))
+		if hash := f.memory.SettledHash; hash == "" || rs.Labels[appsv1.DefaultDeploymentUniqueLabelKey] != hash {
+			f.podsMoved = f.podsMoved || hasOrWants
+		} else if resizedByRollout(rs) {
+			f.podsMoved = true
 		}
 		if rs != f.newRS {
 			f.old = f.old || hasOrWants
 			f.ahead = f.ahead || revisionNumber(rs) > known
 		}
 	}
+	f.pods = f.sized > 0 || f.d.Status.Replicas > 0
 	if f.newRS != nil {
 		f.earlier = revisionNumber(f.newRS) < highest || f.newRS.Annotations[revisionHistoryAnnotation] != ""
 	}
@@ -122,16 +128,14 @@ func (f *facts) gatherNew() {
 	f.newPods = rs.Status.Replicas > 0
 	f.newWanted = f.newPods || orOne(rs.Spec.Replicas) > 0
 	f.complete = complete(f.d, rs, f.wanted)
-	f.movedByRollout = desiredReplicas(rs) == int64(f.wanted) && orOne(rs.Spec.Replicas) != f.wanted
+	f.resized = resizedByRollout(rs) && orOne(rs.Spec.Replicas) != f.wanted
 	f.shrinking = orOne(rs.Spec.Replicas) < rs.Status.Replicas
 
 	if f.memory.SettledHash == "" && !f.memory.Unsettled && f.completeByController() {
-		f.memory.SettledHash = f.hash
-		f.memory.SettledTemplateDigest = Digest(&f.d.Spec.Template)
-		f.memory.SettledReplicas = f.wanted
+		f.memory.settle(f)
 	}
 	f.settled = f.memory.SettledHash == f.hash && f.hash != "" && !f.memory.Unsettled
-	f.scaling = f.wanted != f.memory.SettledReplicas || orOne(rs.Spec.Replicas) != f.wanted
+	f.scaling = f.wanted != f.memory.SettledReplicas || orOne(rs.Spec.Replicas) != f.wanted || f.memory.State == Scaling
 	f.gatherStuck()
 }
 
@@ -161,13 +165,15 @@ func (f *facts) gatherStuck() {
 	f.stuck = m.StuckHash != "" && ready <= m.StuckReadyReplicas
 }
 
-// complete: the Deployment's status is of its present spec, and it and the new ReplicaSet agree
-// that all pods wanted are there, updated and available, and no others.
+// complete: Deployment and new ReplicaSet agree that all pods wanted are there, updated and
+// available, and no others, and each says so of its present spec. (The Deployment controller does
+// not ask the latter of the ReplicaSet, and can be fooled when one was shrunk and grown at once.)
 func complete(d *appsv1.Deployment, rs *appsv1.ReplicaSet, wanted int32) bool {
 	return observed(d) &&
 		d.Status.UpdatedReplicas == wanted &&
 		d.Status.Replicas == wanted &&
 		d.Status.AvailableReplicas == wanted &&
+		rs.Status.ObservedGeneration >= rs.Generation &&
 		orOne(rs.Spec.Replicas) == wanted &&
 		rs.Status.Replicas == wanted &&
 		rs.Status.AvailableReplicas == wanted
@@ -203,11 +209,9 @@ func orOne(replicas *int32) int32 {
 	return *replicas
 }
 
-// desiredReplicas is what the ReplicaSet was last told the Deployment wants, or -1.
-func desiredReplicas(rs *appsv1.ReplicaSet) int64 {
-	n, err := strconv.ParseInt(rs.Annotations[desiredReplicasAnnotation], 10, 32)
-	if err != nil {
-		return -1
-	}
-	return n
+// resizedByRollout: the ReplicaSet has another size than it was last told the Deployment wants.
+// Scaling sets both to the same number; only a rollout tells them apart.
+func resizedByRollout(rs *appsv1.ReplicaSet) bool {
+	told, err := strconv.ParseInt(rs.Annotations[desiredReplicasAnnotation], 10, 32)
+	return err == nil && told != int64(orOne(rs.Spec.Replicas))
 }

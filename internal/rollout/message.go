@@ -26,11 +26,11 @@ func message(now time.Time, a Assessment, f *facts) string {
 	case Rolling:
 		return fmt.Sprintf("%s rolling out for %s, %s", name(a.New), held, progress)
 	case RollingBack:
-		return fmt.Sprintf("rolling back to an earlier template as %s for %s, %s", name(a.New), held, progress)
+		return fmt.Sprintf("rolling back to an earlier template as %s for %s, %s", name(a.New), since, progress)
 	case Settling:
-		return fmt.Sprintf("%s settling for %s, %s, never all available yet", name(a.New), held, progress)
+		return fmt.Sprintf("%s settling for %s, %s", name(a.New), since, progress)
 	case Stuck:
-		return fmt.Sprintf("%s stuck for %s, %s, no further new pod became ready within the deadline", name(a.New), since, progress)
+		return fmt.Sprintf("%s stuck for %s, %s; no further new pod became ready within the deadline", name(a.New), since, progress)
 	case PausedPending:
 		return fmt.Sprintf("template edited while paused, for %s; it rolls out on resume; %d of %d available", since, a.Available, a.Wanted)
 	case PausedMidRollout:

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"maps"
+	"slices"
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,6 +16,9 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
+
+// restartedAt is what kubectl rollout restart changes.
+const restartedAt = "kubectl.kubernetes.io/restartedAt"
 
 // NewReplicaSet returns the ReplicaSet that d owns and whose template equals d's, ignoring
 // pod-template-hash, or nil. Of several it is the oldest, as the Deployment controller chooses
@@ -51,17 +55,24 @@ func owned(d *appsv1.Deployment, rss []*appsv1.ReplicaSet) []*appsv1.ReplicaSet 
 
 // withTemplate returns the oldest ReplicaSet with this template, or nil.
 func withTemplate(template *corev1.PodTemplateSpec, rss []*appsv1.ReplicaSet) *appsv1.ReplicaSet {
-	want := withoutHash(template)
 	var found *appsv1.ReplicaSet
 	for _, rs := range rss {
 		if found != nil && !older(rs, found) {
 			continue
 		}
-		if apiequality.Semantic.DeepEqual(want, withoutHash(&rs.Spec.Template)) {
+		if equal(template, &rs.Spec.Template) {
 			found = rs
 		}
 	}
 	return found
+}
+
+// equal means what it means to the Deployment controller. The glance at what revisions mostly
+// differ in spares a comparison in full of every old one.
+func equal(a, b *corev1.PodTemplateSpec) bool {
+	return a.Annotations[restartedAt] == b.Annotations[restartedAt] &&
+		slices.EqualFunc(a.Spec.Containers, b.Spec.Containers, func(a, b corev1.Container) bool { return a.Image == b.Image }) &&
+		apiequality.Semantic.DeepEqual(withoutHash(a), withoutHash(b))
 }
 
 // older orders by creation, which has a grain of 1 s, and then by name.

@@ -13,8 +13,6 @@ type rule struct {
 	degraded bool
 	// settles: the template is complete; remember it, and forget the rollout that led to it.
 	settles bool
-	// unsettles: pods are moving between templates, or are unproven.
-	unsettles bool
 }
 
 // reasonBehind: the ReplicaSets show a rollout that our copy of the Deployment does not.
@@ -31,41 +29,46 @@ var (
 	onlyLend = Permissions{Lend: true}
 )
 
-// rules in order; the first that matches decides, and the last one always does.
+// rules in order; the first that matches decides, and the last one always does. Row numbers are
+// names that logs and tests refer to.
 //
 // Rows 2 to 7 have no ReplicaSet with the Deployment's template, rows 8 to 13 have one and others
-// with pods beside it, in rows 14 to 21 it is alone.
+// with pods beside it, in rows 14 to 21 it is alone. Row 5 is asked before row 3: when a ReplicaSet
+// is deleted by hand while paused, nothing is pending. While paused between two templates with a
+// third one pending, scaling would feed both of the two.
 var rules = []rule{
 	{row: 1, reason: "TargetMissing", when: func(f *facts) bool { return f.missing }, may: nothing},
 
 	{row: 2, reason: "ScaledToZero", state: Stable, may: grow,
 		when: func(f *facts) bool { return f.newRS == nil && f.wanted == 0 && !f.pods }},
+	{row: 5, reason: "ReplicaSetLost", state: Stable, degraded: true, may: lend,
+		when: func(f *facts) bool { return f.newRS == nil && f.settledTemplate && !f.old }},
+	{row: 3, reason: "EditedMidRollout", state: PausedPending, may: onlyLend,
+		when: func(f *facts) bool { return f.newRS == nil && f.paused && f.sized > 1 }},
 	{row: 3, reason: "EditedWhilePaused", state: PausedPending, may: lendGrow,
 		when: func(f *facts) bool { return f.newRS == nil && f.paused }},
 	{row: 4, reason: "Created", state: Settling, may: nothing,
 		when: func(f *facts) bool { return f.newRS == nil && !f.anyRS && !f.everSettled }},
-	{row: 5, reason: "ReplicaSetLost", state: Stable, degraded: true, may: lend,
-		when: func(f *facts) bool { return f.newRS == nil && f.settledTemplate }},
 	{row: 6, reason: "ReplicaSetCreateError", state: Stuck, may: onlyLend,
 		when: func(f *facts) bool { return f.newRS == nil && f.createError }},
-	{row: 7, reason: "ReplacingPods", state: Rolling, may: lend, unsettles: true,
-		when: func(f *facts) bool { return f.newRS == nil && f.settledMoved }},
 	{row: 7, reason: "NewTemplate", state: Rolling, may: lend,
 		when: func(f *facts) bool { return f.newRS == nil }},
 
+	{row: 8, reason: "EditedMidRollout", state: PausedPending, may: onlyLend,
+		when: func(f *facts) bool { return f.old && f.paused && !f.newWanted && f.sized > 1 }},
 	{row: 8, reason: "EditedWhilePaused", state: PausedPending, may: lendGrow,
 		when: func(f *facts) bool { return f.old && f.paused && !f.newWanted }},
-	{row: 9, reason: "PausedMidRollout", state: PausedMidRollout, may: onlyLend, unsettles: true,
+	{row: 9, reason: "PausedMidRollout", state: PausedMidRollout, may: onlyLend,
 		when: func(f *facts) bool { return f.old && f.paused }},
-	{row: 10, reason: reasonBehind, state: RollingBack, may: nothing, unsettles: true,
+	{row: 10, reason: reasonBehind, state: RollingBack, may: nothing,
 		when: func(f *facts) bool { return f.old && f.ahead && f.newestAgain }},
-	{row: 10, reason: reasonBehind, state: Rolling, may: nothing, unsettles: true,
+	{row: 10, reason: reasonBehind, state: Rolling, may: nothing,
 		when: func(f *facts) bool { return f.old && f.ahead }},
-	{row: 11, reason: "ProgressDeadlineExceeded", state: Stuck, may: onlyLend, unsettles: true,
+	{row: 11, reason: "ProgressDeadlineExceeded", state: Stuck, may: onlyLend,
 		when: func(f *facts) bool { return f.old && f.stuck }},
-	{row: 12, reason: "EarlierRevision", state: RollingBack, may: onlyLend, unsettles: true,
+	{row: 12, reason: "EarlierRevision", state: RollingBack, may: onlyLend,
 		when: func(f *facts) bool { return f.old && f.earlier }},
-	{row: 13, reason: "ReplacingPods", state: Rolling, may: lend, unsettles: true,
+	{row: 13, reason: "ReplacingPods", state: Rolling, may: lend,
 		when: func(f *facts) bool { return f.old }},
 
 	// From 0 replicas a new template is "complete" at once and proves nothing: settle nothing.
@@ -76,19 +79,19 @@ var rules = []rule{
 	{row: 15, reason: "Complete", state: Stable, may: anything, settles: true,
 		when: func(f *facts) bool { return f.complete }},
 	// Only a rollout moves a ReplicaSet away from the number it was told the Deployment wants.
-	{row: 16, reason: reasonBehind, state: Rolling, may: nothing, unsettles: true,
-		when: func(f *facts) bool { return f.movedByRollout && (f.settled || f.shrinking) }},
+	{row: 16, reason: reasonBehind, state: Rolling, may: nothing,
+		when: func(f *facts) bool { return f.resized && (f.settled || f.shrinking) }},
 	{row: 17, reason: "ReplicasChanged", state: Scaling, may: grow,
 		when: func(f *facts) bool { return f.settled && f.scaling }},
 	{row: 18, reason: "PodsUnavailable", state: Stable, degraded: true, may: lend,
 		when: func(f *facts) bool { return f.settled }},
-	{row: 19, reason: "ProgressDeadlineExceeded", state: Stuck, may: onlyLend, unsettles: true,
+	{row: 19, reason: "ProgressDeadlineExceeded", state: Stuck, may: onlyLend,
 		when: func(f *facts) bool { return f.stuck }},
-	{row: 20, reason: "EarlierRevision", state: RollingBack, may: onlyLend, unsettles: true,
+	{row: 20, reason: "EarlierRevision", state: RollingBack, may: onlyLend,
 		when: func(f *facts) bool { return !f.newPods && f.earlier }},
-	{row: 20, reason: "FirstPods", state: Rolling, may: lend, unsettles: true,
-		when: func(f *facts) bool { return !f.newPods && f.wasRolling }},
-	{row: 21, reason: "FirstPodsUnavailable", state: Settling, may: lend, unsettles: true,
+	{row: 20, reason: "FirstPods", state: Rolling, may: lend,
+		when: func(f *facts) bool { return !f.newPods && f.wasRolling && f.everSettled }},
+	{row: 21, reason: "FirstPodsUnavailable", state: Settling, may: lend,
 		when: func(*facts) bool { return true }},
 }
 

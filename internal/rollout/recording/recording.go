@@ -22,6 +22,7 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // maxLine bounds one line of a recording: an object is at most 1.5 MiB in etcd.
@@ -31,7 +32,7 @@ const maxLine = 4 << 20
 type Recording struct {
 	Header Header
 	Events []Event
-	// Ready are the times at which a pod of the Deployment became ready, ascending. Nil when not known.
+	// Ready are the times at which a pod of the Deployment became ready, ascending.
 	Ready []float64
 }
 
@@ -89,10 +90,11 @@ func (rec *Recording) readHeader(line []byte) error {
 		return errors.New(`header: "truth" is missing: nothing to score against`)
 	}
 	for i, s := range rec.Header.Truth {
-		for _, word := range []string{s.State, s.Also} {
-			if _, known := stateOf[word]; !known {
-				return fmt.Errorf("header: truth[%d]: unknown state %q", i, word)
-			}
+		if _, known := stateOf[s.State]; !known {
+			return fmt.Errorf("header: truth[%d]: unknown state %q", i, s.State)
+		}
+		if _, known := stateOf[s.Also]; !known && s.Also != "" {
+			return fmt.Errorf("header: truth[%d]: also: unknown state %q", i, s.Also)
 		}
 	}
 	return nil
@@ -134,7 +136,8 @@ func (rec *Recording) readEvent(line []byte) error {
 	return nil
 }
 
-// readPods finds when pods became ready. Pods of standby slots are not the Deployment's.
+// readPods finds when pods became ready. Pods of standby slots are not the Deployment's. Without a
+// .pods file, the status of the ReplicaSets tells.
 func (rec *Recording) readPods(path string) error {
 	base := strings.TrimSuffix(strings.TrimSuffix(path, ".gz"), ".jsonl")
 	ready := map[string]bool{}
@@ -164,7 +167,21 @@ func (rec *Recording) readPods(path string) error {
 		sort.Float64s(rec.Ready)
 		return err
 	}
+	rec.readyFromStatus()
 	return nil
+}
+
+func (rec *Recording) readyFromStatus() {
+	ready := map[types.UID]int32{}
+	for _, e := range rec.Events {
+		if e.ReplicaSet == nil {
+			continue
+		}
+		if e.ReplicaSet.Status.ReadyReplicas > ready[e.ReplicaSet.UID] {
+			rec.Ready = append(rec.Ready, e.T)
+		}
+		ready[e.ReplicaSet.UID] = e.ReplicaSet.Status.ReadyReplicas
+	}
 }
 
 // eachLine calls f with every line of a file that is not empty. Errors name the file and the line.

@@ -4,6 +4,7 @@
 package recording
 
 import (
+	"math"
 	"slices"
 	"sort"
 	"time"
@@ -35,7 +36,7 @@ type Answer struct {
 }
 
 // Replay feeds every event to rollout.Assess in the order of arrival, carrying the memory, and
-// returns an answer for each from the first that shows the Deployment on.
+// returns an answer for each, beginning with the first that shows the Deployment.
 func (rec *Recording) Replay(o Options) []Answer {
 	events := slices.Clone(rec.Events)
 	for i := range events {
@@ -89,7 +90,7 @@ func values(rss map[types.UID]*appsv1.ReplicaSet) []*appsv1.ReplicaSet {
 }
 
 func deadline(d *appsv1.Deployment) time.Duration {
-	if d == nil || d.Spec.ProgressDeadlineSeconds == nil {
+	if d == nil || d.Spec.ProgressDeadlineSeconds == nil || *d.Spec.ProgressDeadlineSeconds == math.MaxInt32 {
 		return 0
 	}
 	return time.Duration(*d.Spec.ProgressDeadlineSeconds) * time.Second

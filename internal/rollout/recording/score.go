@@ -20,7 +20,6 @@ const (
 
 // stateOf translates the words that recordings use.
 var stateOf = map[string]rollout.State{
-	"":                        "",
 	"stable":                  rollout.Stable,
 	"scaling":                 rollout.Scaling,
 	"rolling":                 rollout.Rolling,
@@ -59,8 +58,8 @@ type span struct {
 // Score compares answers with the truth. It takes the spans of equal state, cuts them where the
 // truth changes, and returns the pieces that differ from it, except those that are tolerated:
 //
-//   - at most 1 s beside a change of the truth, if it equals the truth beyond the change or is as
-//     careful as the truth (both states of a rollout);
+//   - at most 1 s beside a change of the truth, if it equals the truth beyond the change, or is as
+//     careful as that (both are states of a rollout);
 //   - a span of under 0.1 s, if both are states of a rollout or neither is;
 //   - Stuck while a rollout is in progress, if no pod became ready for the whole deadline before,
 //     or if the truth changed within the last second.
@@ -111,7 +110,7 @@ func (rec *Recording) tolerated(s span, i int, from, to float64) bool {
 // except in the last second, in which it could not have been seen.
 func (rec *Recording) noneReady(s span, to float64) bool {
 	deadline := s.first.Deadline.Seconds()
-	if rec.Ready == nil || deadline == 0 {
+	if deadline == 0 {
 		return false
 	}
 	i := sort.SearchFloat64s(rec.Ready, s.from-deadline)
