@@ -148,7 +148,7 @@ func ownsReplicas(entry metav1.ManagedFieldsEntry) bool {
 			Replicas *struct{} `json:"f:replicas"`
 		} `json:"f:spec"`
 	}
-	if err := json.Unmarshal(entry.FieldsV1.Raw, &fields); err != nil {
+	if err := json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields); err != nil {
 		return false
 	}
 	return fields.Spec.Replicas != nil

@@ -118,7 +118,7 @@ func standbyReady(seen *observed, d *decided) scaling.Finding {
 }
 
 // rollbackAdvised: a stuck rollout whose new pods fail by themselves. What the cluster lacks never blames the revision.
-func rollbackAdvised(seen *observed, d *decided) scaling.Finding {
+func rollbackAdvised(seen *observed) scaling.Finding {
 	if seen.target == nil || seen.assessment.State != rollout.Stuck || seen.trouble.Cluster {
 		return no(capacityv1alpha1.ReasonNoRollbackAdvised, "nothing speaks for a rollback")
 	}

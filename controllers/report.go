@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -32,7 +33,7 @@ func statusOf(seen *observed, d *decided, done *acted, s *scaler) capacityv1alph
 		DesiredReplicas:    d.plan.Desired,
 		Backlog:            backlogOf(seen, d),
 		Standby:            standbyOf(seen, d, s),
-		Rollout:            rolloutOf(seen, d, s),
+		Rollout:            rolloutOf(seen, s),
 		LastScaleTime:      statusTime(s.lastScale),
 		ScaledToZeroTime:   scaledToZero(seen, d),
 	}
@@ -154,7 +155,7 @@ func standbyOf(seen *observed, d *decided, s *scaler) *capacityv1alpha1.StandbyS
 	return status
 }
 
-func rolloutOf(seen *observed, d *decided, s *scaler) *capacityv1alpha1.RolloutStatus {
+func rolloutOf(seen *observed, s *scaler) *capacityv1alpha1.RolloutStatus {
 	if seen.target == nil {
 		if s.rollout.UID == "" {
 			return nil
@@ -244,10 +245,7 @@ func revisionNumber(seen *observed, hash string) int64 {
 
 // conditionsOf carries the old conditions on, so that a transition keeps its time.
 func conditionsOf(seen *observed, d *decided, done *acted, old []metav1.Condition) []metav1.Condition {
-	conditions := make([]metav1.Condition, 0, len(old)+1)
-	for _, c := range old {
-		conditions = append(conditions, c)
-	}
+	conditions := slices.Clone(old)
 	set := func(kind string, f scaling.Finding) {
 		meta.SetStatusCondition(&conditions, metav1.Condition{
 			Type: kind, Status: f.Status, Reason: f.Reason, Message: clip(f.Message, 1024),
@@ -261,7 +259,7 @@ func conditionsOf(seen *observed, d *decided, done *acted, old []metav1.Conditio
 	set(capacityv1alpha1.ConditionRolloutInProgress, rolloutInProgress(seen))
 	set(capacityv1alpha1.ConditionStandbyReady, standbyReady(seen, d))
 	set(capacityv1alpha1.ConditionObjectiveMet, d.plan.ObjectiveMet)
-	set(capacityv1alpha1.ConditionRollbackAdvised, rollbackAdvised(seen, d))
+	set(capacityv1alpha1.ConditionRollbackAdvised, rollbackAdvised(seen))
 	return conditions
 }
 

@@ -254,7 +254,7 @@ func (r *QueueScalerReconciler) tendSlot(ctx context.Context, seen *observed, d 
 	slot := action.Slot
 	switch action.Kind {
 	case standby.Create:
-		return r.createSlot(ctx, seen, d, s, action.Name)
+		return r.createSlot(ctx, seen, s, action.Name)
 	case standby.BeginDrain:
 		return r.patchPod(ctx, seen, slot.Pod, standby.DrainPatch(slot, seen.now))
 	case standby.Touch:
@@ -270,7 +270,7 @@ func (r *QueueScalerReconciler) tendSlot(ctx context.Context, seen *observed, d 
 }
 
 // createSlot makes a slot whose name was stored before. One of that name that is there already is ours from before a crash.
-func (r *QueueScalerReconciler) createSlot(ctx context.Context, seen *observed, d *decided, s *scaler, name string) error {
+func (r *QueueScalerReconciler) createSlot(ctx context.Context, seen *observed, s *scaler, name string) error {
 	template, refusal := slotTemplate(seen, s)
 	if template == nil {
 		if refusal != nil {
