@@ -334,7 +334,7 @@ func (s *server) deliver(claim uint64, f *feed, r Reading, failure *Failure) {
 	f.claim = 0
 	s.up()
 	now := s.p.options.Clock.Now()
-	changed := false
+	var changed bool
 	if failure == nil {
 		changed = f.accept(r, now)
 	} else {

@@ -37,7 +37,7 @@ type quiet struct{}
 
 func (quiet) Printf(context.Context, string, ...any) {}
 
-func init() { redis.SetLogger(quiet{}) }
+var quieten = sync.OnceFunc(func() { redis.SetLogger(quiet{}) })
 
 // reader is a queue.Reader.
 type reader struct {
@@ -59,6 +59,7 @@ func Open(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Fai
 	if o.Password == "" && o.Token != "" {
 		return nil, queue.Fail(capacityv1alpha1.ReasonSecretInvalid, "Give the Secret in auth.secretRef the key password", "in need of a password, not a token,")
 	}
+	quieten()
 	r := &reader{anonymous: o.Password == "", types: map[string]string{}}
 	username, password := o.Username, o.Password
 	o.Username, o.Password = "", ""

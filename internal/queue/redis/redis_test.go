@@ -5,6 +5,7 @@ package redisq_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strconv"
 	"strings"
@@ -244,7 +245,7 @@ func TestCountersAgreeToTheMessage(t *testing.T) {
 			t.Fatal(err)
 		}
 		taken, err := client.XReadGroup(ctx, &redis.XReadGroupArgs{Group: "g", Consumer: "c", Streams: []string{"s", ">"}, Count: 101, Block: -1}).Result()
-		if err != nil && err != redis.Nil {
+		if err != nil && !errors.Is(err, redis.Nil) {
 			t.Fatal(err)
 		}
 		var ids []string
