@@ -89,9 +89,9 @@ func again(in input, m Memory, stable outcome) time.Duration {
 
 // turns are the times at which some rule decides otherwise than now, if nothing else changes. Those in the past are none.
 func (in input) turns(m Memory, stable outcome) []time.Time {
-	slots, _ := m.slots.changes(returnAfter(in.Observation))
-	down, _ := m.down.changes(in.Behavior.ScaleDown.Window)
-	up, _ := m.up.changes(in.Behavior.ScaleUp.Window)
+	slots := m.slots.changes(returnAfter(in.Observation))
+	down := m.down.changes(in.Behavior.ScaleDown.Window)
+	up := m.up.changes(in.Behavior.ScaleUp.Window)
 	turns := []time.Time{
 		stable.until, slots, down, up, in.rollout.ends, in.Target.ContestedUntil,
 		m.since.Add(in.Behavior.ScaleDown.Window),

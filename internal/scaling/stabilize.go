@@ -35,12 +35,12 @@ func withinWindows(in input, r recommendation, m Memory) outcome {
 	switch {
 	case out.replicas > r.replicas:
 		out.reason = reasonDownStabilized
-		out.until, _ = m.down.changes(in.Behavior.ScaleDown.Window)
+		out.until = m.down.changes(in.Behavior.ScaleDown.Window)
 		out.message = fmt.Sprintf("%d wanted, but the highest recommendation of the last %s is %d",
 			r.replicas, duration(in.Behavior.ScaleDown.Window), m.down.extreme())
 	case out.replicas < r.replicas:
 		out.reason = reasonUpStabilized
-		out.until, _ = m.up.changes(in.Behavior.ScaleUp.Window)
+		out.until = m.up.changes(in.Behavior.ScaleUp.Window)
 		out.message = fmt.Sprintf("%d wanted, but the lowest recommendation of the last %s is %d",
 			r.replicas, duration(in.Behavior.ScaleUp.Window), m.up.extreme())
 	}

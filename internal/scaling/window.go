@@ -64,12 +64,12 @@ func (w window) merged(grain int64) window {
 // extreme value of the window; it has at least the newest.
 func (w window) extreme() int32 { return w[0].value }
 
-// changes is when the extreme value can change next by time alone.
-func (w window) changes(length time.Duration) (time.Time, bool) {
+// changes is when the extreme value can change next by time alone; zero when it cannot.
+func (w window) changes(length time.Duration) time.Time {
 	if len(w) < 2 {
-		return time.Time{}, false
+		return time.Time{}
 	}
-	return time.UnixMilli(w[0].at).Add(length), true
+	return time.UnixMilli(w[0].at).Add(length)
 }
 
 func (w window) shifted(d time.Duration) window {

@@ -51,17 +51,23 @@ func (p *planner) state() (ready bool, reason, message string) {
 		}
 		return true, v1alpha1.ReasonSlotsWarm, message
 	}
+	reason, message = p.filling()
+	return false, reason, message
+}
+
+// filling is why a pool is not full that nothing keeps from filling.
+func (p *planner) filling() (reason, message string) {
 	if s, n := p.worst(isFailing); s != nil {
-		return false, v1alpha1.ReasonSlotsFailing, p.numbers() + "; " + p.failure(s, n)
+		return v1alpha1.ReasonSlotsFailing, p.numbers() + "; " + p.failure(s, n)
 	}
 	unschedulable := func(s *Slot) bool {
 		return !s.UnschedulableSince.IsZero() && elapsed(p.now, s.UnschedulableSince) >= unschedulableFor
 	}
 	if s, n := p.worst(unschedulable); s != nil {
-		return false, v1alpha1.ReasonSlotsUnschedulable, fmt.Sprintf("%d slots have no node, one is pod %s since %s. Add nodes or lower standby.replicas; %s",
+		return v1alpha1.ReasonSlotsUnschedulable, fmt.Sprintf("%d slots have no node, one is pod %s since %s. Add nodes or lower standby.replicas; %s",
 			n, s.Pod, clock(s.UnschedulableSince), p.numbers())
 	}
-	return false, v1alpha1.ReasonSlotsStarting, p.numbers()
+	return v1alpha1.ReasonSlotsStarting, p.numbers()
 }
 
 func (p *planner) numbers() string {

@@ -119,7 +119,7 @@ func (p *planner) resize() {
 	inUse, ending, stuck := p.elsewhere()
 	pending := p.pendingNames()
 
-	for _, s := range p.excess(idle, len(idle)-max(0, int(p.in.Replicas)-inUse), len(pending)) {
+	for _, s := range p.excess(idle, len(idle)-max(0, int(p.in.Replicas)-inUse)) {
 		p.do(EndPod, s, p.whyTooMany(s))
 		ending++
 	}
@@ -168,7 +168,7 @@ func (p *planner) pendingNames() []string {
 
 // excess chooses n idle slots to remove: those that start, then stale ones, then the youngest. The one that is to replace
 // a stale slot is not too many while it starts.
-func (p *planner) excess(idle []*Slot, n, pending int) []*Slot {
+func (p *planner) excess(idle []*Slot, n int) []*Slot {
 	surge := 0
 	if p.in.Replicas > 0 && slices.ContainsFunc(idle, func(s *Slot) bool { return s.State == Warm && p.stale(s) }) {
 		if slices.ContainsFunc(idle, func(s *Slot) bool { return s.State == Starting }) {
