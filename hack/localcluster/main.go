@@ -93,7 +93,7 @@ func upCommand(dataDir *string) *cobra.Command {
 				return nil
 			}
 			if detach {
-				return upDetached(cmd.Context(), dir)
+				return upDetached(dir)
 			}
 			return up(dir, opts, untilStdinCloses)
 		},
@@ -112,7 +112,7 @@ func up(dir cluster.Dir, opts cluster.Options, untilStdinCloses bool) error {
 	defer stop()
 	if untilStdinCloses {
 		go func() {
-			io.Copy(io.Discard, os.Stdin)
+			_, _ = io.Copy(io.Discard, os.Stdin) // ended or failed, who started us is gone
 			stop()
 		}()
 	}
@@ -132,8 +132,8 @@ func printUse(dir cluster.Dir) {
 	fmt.Printf("\n  export KUBECONFIG=%s\n  %s kubectl get nodes\n\n", dir.Kubeconfig(), os.Args[0])
 }
 
-// upDetached starts this command anew, in a session of its own, and shows its output until it is ready.
-func upDetached(ctx context.Context, dir cluster.Dir) error {
+// upDetached starts this command anew, detached from this terminal, and shows its output until it is ready.
+func upDetached(dir cluster.Dir) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err

@@ -110,7 +110,7 @@ func (c *Cluster) start(opts Options) error {
 	}
 	c.process, c.stdin = process, stdin
 	go func() {
-		process.Wait()
+		_ = process.Wait() // awaitReady shows the output
 		close(c.ended)
 	}()
 	if err := c.awaitReady(output); err != nil {
@@ -175,7 +175,7 @@ func (c *Cluster) Stop() {
 		select {
 		case <-c.ended:
 		case <-time.After(stopTimeout):
-			c.process.Process.Kill()
+			_ = c.process.Process.Kill() // fails if it has ended by now
 			<-c.ended
 		}
 	}
@@ -282,7 +282,7 @@ func (o *output) Write(p []byte) (int, error) {
 	defer o.mu.Unlock()
 	o.kept.Write(p)
 	if o.also != nil {
-		o.also.Write(p)
+		_, _ = o.also.Write(p) // a log that fails must not end the cluster
 	}
 	return len(p), nil
 }

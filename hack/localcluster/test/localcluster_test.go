@@ -125,7 +125,9 @@ func supervisorPID(t *testing.T, dir string) int {
 		t.Fatalf("a second up printed:\n%s", out)
 	}
 	var pid int
-	fmt.Sscan(match[1], &pid)
+	if _, err := fmt.Sscan(match[1], &pid); err != nil {
+		t.Fatal(err)
+	}
 	return pid
 }
 
@@ -252,7 +254,7 @@ func TestEnds(t *testing.T) {
 	upDetached(t, dir)
 	eventually(t, func() error {
 		for _, pid := range strings.Fields(findProcess(t, dir, "kube-scheduler")) {
-			exec.Command("kill", "-9", pid).Run()
+			_ = exec.Command("kill", "-9", pid).Run() // it may have ended
 		}
 		if left := processes(t, dir); len(left) > 0 {
 			return fmt.Errorf("the scheduler keeps dying and these live on: %v", left)

@@ -30,7 +30,7 @@ func EndWithParent() {
 		return
 	}
 	go func() {
-		io.Copy(io.Discard, os.Stdin)
+		_, _ = io.Copy(io.Discard, os.Stdin) // ended or failed, the supervisor is gone
 		os.Exit(3)
 	}()
 }
@@ -178,11 +178,11 @@ func (c *child) end() {
 	if process == nil {
 		return
 	}
-	process.Signal(syscall.SIGTERM)
+	_ = process.Signal(syscall.SIGTERM) // fails if it has ended by now
 	select {
 	case <-ended:
 	case <-time.After(c.stopTimeout):
-		process.Kill()
+		_ = process.Kill() // as above
 		<-ended
 	}
 }

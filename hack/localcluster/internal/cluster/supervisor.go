@@ -129,8 +129,12 @@ func (d Dir) prepare(opts Options) (state, error) {
 
 // shorten sets a log aside that earlier runs have made large, so that logs do not grow for ever.
 func shorten(path string) error {
-	if info, err := os.Stat(path); err != nil || info.Size() < 20<<20 {
+	info, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
 		return nil
+	}
+	if err != nil || info.Size() < 20<<20 {
+		return err
 	}
 	return os.Rename(path, path+".old")
 }
