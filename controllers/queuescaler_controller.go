@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -44,6 +45,8 @@ type QueueScalerReconciler struct {
 	APIReader client.Reader
 	Recorder  recorder.EventRecorder
 	Clock     clock.WithTicker
+	// Metrics is where metrics are registered; nil means the manager's own registry, which takes one controller alone.
+	Metrics prometheus.Registerer
 
 	metrics *metrics.Metrics
 	queues  *queue.Pool
@@ -100,7 +103,10 @@ func (r *QueueScalerReconciler) forget(key types.NamespacedName) {
 // SetupWithManager registers the controller, its watches and its pool of connections.
 func (r *QueueScalerReconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
 	r.Client = client.WithFieldOwner(mgr.GetClient(), capacityv1alpha1.FieldOwner)
-	r.metrics = metrics.New(ctrlmetrics.Registry)
+	if r.Metrics == nil {
+		r.Metrics = ctrlmetrics.Registry
+	}
+	r.metrics = metrics.New(r.Metrics)
 	if err := addIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return fmt.Errorf("index the caches: %w", err)
 	}
@@ -117,7 +123,7 @@ func (r *QueueScalerReconciler) SetupWithManager(ctx context.Context, mgr ctrl.M
 		Clock:   r.Clock,
 		Log:     mgr.GetLogger().WithName("queues"),
 	})
-	metrics.RegisterServers(ctrlmetrics.Registry, r.queues.Servers)
+	metrics.RegisterServers(r.Metrics, r.queues.Servers)
 	if err := mgr.Add(r.queues); err != nil {
 		return err
 	}
