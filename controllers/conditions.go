@@ -5,6 +5,7 @@ package controllers
 
 import (
 	"fmt"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -77,7 +78,7 @@ func scalingActive(seen *observed, d *decided) scaling.Finding {
 
 // queueMessage adds to what the pool tells of a queue what that means here.
 func queueMessage(seen *observed, sample *queue.Sample) string {
-	message := fmt.Sprintf("queue %s: %s", sample.Name, sample.Message)
+	message := fmt.Sprintf("queue %s: %s.", sample.Name, strings.TrimSuffix(sample.Message, "."))
 	if seen.target != nil {
 		message += fmt.Sprintf(" %d replicas kept: without fresh readings nothing scales down.", replicasOf(seen.target))
 	}
