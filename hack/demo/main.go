@@ -10,12 +10,19 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+)
+
+// What a run leaves behind.
+const (
+	numbersFile = "demo.json"
+	pageFile    = "demo.html"
 )
 
 // options are the command line and the environment.
@@ -55,6 +62,11 @@ func run(interrupt context.Context, o options) (err error) {
 	o.root = root
 	if err := os.MkdirAll(o.out(""), 0o755); err != nil {
 		return err
+	}
+	for _, name := range []string{numbersFile, pageFile} { // those of an earlier run tell nothing about this one
+		if err := os.Remove(o.out(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	ctx, broken := context.WithCancelCause(interrupt)
 	tell := newNarrator(os.Stdout)

@@ -288,15 +288,15 @@ func (n *narrator) summary(r *result, jsonPath, pagePath string, keep bool) {
 }
 
 // lookAround says what can be done with what still runs.
-func (n *narrator) lookAround(kubeconfig, natsURL, localcluster string) {
+func (n *narrator) lookAround(clusterDir, natsURL, localcluster string) {
 	n.heading("Everything is still running. Ctrl-C stops and removes it.")
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.print("  In another terminal, in this directory:\n")
-	n.print("    export KUBECONFIG=" + kubeconfig)
-	n.print("    alias kubectl=\"$PWD/" + localcluster + " kubectl --kubeconfig $KUBECONFIG\"\n")
+	n.print("    export LOCALCLUSTER_DATA_DIR=" + clusterDir)
+	n.print("    alias kubectl=\"$PWD/" + localcluster + " kubectl\"\n")
 	for _, command := range []string{
-		"kubectl get qs -n demo -o wide --watch",
+		"kubectl get qs -n demo --watch",
 		"kubectl describe qs chat -n demo",
 		"kubectl get pods -n demo -L capacity.queuescaler.io/role",
 		"kubectl events -n demo --for queuescaler/chat",
@@ -306,6 +306,7 @@ func (n *narrator) lookAround(kubeconfig, natsURL, localcluster string) {
 		n.print("    " + command)
 	}
 	n.print("\n  The queue: " + natsURL + ", stream " + streamName + ", consumer " + consumerName)
+	n.print("  What the operator says goes on below.\n")
 }
 
 // wrap breaks text into lines of at most limit columns, between words.

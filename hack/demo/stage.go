@@ -92,7 +92,7 @@ func (s *stage) startCluster(ctx context.Context) error {
 			s.tell.detail(line)
 		}
 	}}
-	data := filepath.Join(s.dir, "cluster")
+	data := s.clusterDir()
 	p, err := startProcess("the local cluster", tell, nil, s.bin("localcluster"),
 		"up", "--data-dir="+data, "--until-stdin-closes", fmt.Sprintf("--pod-ready-seconds=%d", podReadySeconds))
 	if err != nil {
@@ -112,7 +112,10 @@ func (s *stage) startCluster(ctx context.Context) error {
 	return err
 }
 
-func (s *stage) kubeconfig() string { return filepath.Join(s.dir, "cluster", "kubeconfig") }
+// clusterDir is the data directory of the local cluster.
+func (s *stage) clusterDir() string { return filepath.Join(s.dir, "cluster") }
+
+func (s *stage) kubeconfig() string { return filepath.Join(s.clusterDir(), "kubeconfig") }
 
 // awaitProcess waits until a process that was started is ready.
 func (s *stage) awaitProcess(ctx context.Context, p *process, ready func() bool) error {
@@ -165,7 +168,7 @@ func (s *stage) install(ctx context.Context) error {
 // kubectl runs the kubectl that the local cluster brings.
 func (s *stage) kubectl(ctx context.Context, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, s.bin("localcluster"), append([]string{"kubectl"}, args...)...)
-	cmd.Env = append(os.Environ(), "LOCALCLUSTER_DATA_DIR="+filepath.Join(s.dir, "cluster"))
+	cmd.Env = append(os.Environ(), "LOCALCLUSTER_DATA_DIR="+s.clusterDir())
 	cmd.Dir = s.root
 	var errOut strings.Builder
 	cmd.Stderr = &errOut

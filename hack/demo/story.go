@@ -7,7 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -297,7 +297,7 @@ func (s *story) conclude(ctx context.Context) (failed []string, err error) {
 	}
 	failed = r.check()
 	r.ChecksFailed = append([]string{}, failed...)
-	numbers, page := s.out("demo.json"), s.out("demo.html")
+	numbers, page := s.out(numbersFile), s.out(pageFile)
 	if err := errors.Join(r.write(numbers), s.recorder.writePage(page, r, s.tell.remarks())); err != nil {
 		return nil, err
 	}
@@ -308,7 +308,7 @@ func (s *story) conclude(ctx context.Context) (failed []string, err error) {
 // stay leaves everything running until an interrupt, with messages flowing.
 func (s *stage) stay(ctx context.Context) error {
 	s.sender.setRate(calmRate)
-	s.tell.lookAround(s.kubeconfig(), s.queue.url(), relative(s.root, s.bin("localcluster")))
+	s.tell.lookAround(s.clusterDir(), s.queue.url(), relative(s.root, s.bin("localcluster")))
 	<-ctx.Done()
 	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
 		return err
@@ -318,7 +318,7 @@ func (s *stage) stay(ctx context.Context) error {
 
 // result gathers what was measured.
 func (s *story) result() (*result, error) {
-	events, err := readAuditLog(strings.TrimSuffix(s.kubeconfig(), "kubeconfig") + "audit.log")
+	events, err := readAuditLog(filepath.Join(s.clusterDir(), "audit.log"))
 	if err != nil {
 		return nil, err
 	}
