@@ -91,28 +91,30 @@ func digest(tag string) string {
 	return rollout.Digest(&t)
 }
 
-func rolling7min(m rollout.Memory) rollout.Memory {
+func rollingFor6Min(m rollout.Memory) rollout.Memory {
 	m.State, m.Since, m.HeldSince, m.Unsettled = rollout.Rolling, noon.Add(-6*time.Minute), noon.Add(-6*time.Minute), true
 	return m
 }
 
-// One case for every row, in the order of the procedure.
-func TestRows(t *testing.T) {
+type rowCase struct {
+	name    string
+	d       *appsv1.Deployment
+	rss     []*appsv1.ReplicaSet
+	memory  rollout.Memory
+	row     int
+	state   rollout.State
+	may     string
+	message string
+}
+
+// rowCases has one case or more for every row, in the order of the procedure.
+func rowCases() []rowCase {
 	timedOut := failing("ProgressDeadlineExceeded", `ReplicaSet "d-b" has timed out progressing.`)
 	again := func(rs *appsv1.ReplicaSet) {
 		rs.Annotations["deployment.kubernetes.io/revision-history"] = "1"
 	}
 	none := []*appsv1.ReplicaSet(nil)
-	for _, test := range []struct {
-		name    string
-		d       *appsv1.Deployment
-		rss     []*appsv1.ReplicaSet
-		memory  rollout.Memory
-		row     int
-		state   rollout.State
-		may     string
-		message string
-	}{
+	return []rowCase{
 		{"gone", nil, none, settled, 1, "", "nothing", "the Deployment does not exist"},
 		{"being deleted", deployment(func(d *appsv1.Deployment) { d.DeletionTimestamp = &metav1.Time{Time: noon} }), none, settled,
 			1, "", "nothing", "the Deployment is being deleted"},
@@ -138,11 +140,11 @@ func TestRows(t *testing.T) {
 			10, rollout.Rolling, "nothing", "a rollout began that is newer than our copy of the Deployment, 4 available"},
 		{"our copy is behind a rollback", deployment(templated("b"), revision("2")), []*appsv1.ReplicaSet{replicaSet("a", "3", 1, again), replicaSet("b", "2", 4)}, settled,
 			10, rollout.RollingBack, "nothing", "a rollout began that is newer than our copy of the Deployment, 5 available"},
-		{"stuck", deployment(templated("b"), revision("2"), timedOut), []*appsv1.ReplicaSet{replicaSet("a", "1", 3), replicaSet("b", "2", 2, available(0))}, rolling7min(settled),
+		{"stuck", deployment(templated("b"), revision("2"), timedOut), []*appsv1.ReplicaSet{replicaSet("a", "1", 3), replicaSet("b", "2", 2, available(0))}, rollingFor6Min(settled),
 			11, rollout.Stuck, "lend", "revision 2 stuck for 0 s, 2 of 4 updated, 3 available; no further new pod became ready within the deadline"},
-		{"rolling back", deployment(revision("3")), []*appsv1.ReplicaSet{replicaSet("a", "3", 2, again), replicaSet("b", "2", 3)}, rolling7min(settled),
+		{"rolling back", deployment(revision("3")), []*appsv1.ReplicaSet{replicaSet("a", "3", 2, again), replicaSet("b", "2", 3)}, rollingFor6Min(settled),
 			12, rollout.RollingBack, "lend", "rolling back to an earlier template as revision 3 for 0 s, 2 of 4 updated, 5 available"},
-		{"rolling", deployment(templated("b"), revision("2")), []*appsv1.ReplicaSet{replicaSet("a", "1", 2), replicaSet("b", "2", 3, available(1))}, rolling7min(settled),
+		{"rolling", deployment(templated("b"), revision("2")), []*appsv1.ReplicaSet{replicaSet("a", "1", 2), replicaSet("b", "2", 3, available(1))}, rollingFor6Min(settled),
 			13, rollout.Rolling, "lend,restore", "revision 2 rolling out for 6 min, 3 of 4 updated, 3 available"},
 		{"changed at 0, last pods", deployment(templated("b"), revision("2"), replicas(0)), []*appsv1.ReplicaSet{replicaSet("b", "2", 0)}, settled,
 			14, rollout.Settling, "up,lend,restore", "revision 2 settling for 0 s, 0 of 0 updated, 0 available"},
@@ -156,15 +158,21 @@ func TestRows(t *testing.T) {
 			17, rollout.Scaling, "up,lend,restore", "revision 1 scaling to 7 for 0 s, 7 pods, 5 available"},
 		{"pods lost", deployment(), []*appsv1.ReplicaSet{replicaSet("a", "1", 4, available(3))}, settled,
 			18, rollout.Stable, "lend,restore", "revision 1 stable, 3 of 4 available"},
-		{"stuck without old pods", deployment(templated("b"), revision("2"), timedOut), []*appsv1.ReplicaSet{replicaSet("b", "2", 4, available(0))}, rolling7min(settled),
+		{"stuck without old pods", deployment(templated("b"), revision("2"), timedOut), []*appsv1.ReplicaSet{replicaSet("b", "2", 4, available(0))}, rollingFor6Min(settled),
 			19, rollout.Stuck, "lend", "revision 2 stuck for 0 s, 4 of 4 updated, 0 available; no further new pod became ready within the deadline"},
-		{"recreated, no pod yet", deployment(templated("b"), revision("2"), podless), []*appsv1.ReplicaSet{replicaSet("a", "1", 0), replicaSet("b", "2", 0, told("4"))}, rolling7min(settled),
+		{"recreated, no pod yet", deployment(templated("b"), revision("2"), podless), []*appsv1.ReplicaSet{replicaSet("a", "1", 0), replicaSet("b", "2", 0, told("4"))}, rollingFor6Min(settled),
 			20, rollout.Rolling, "lend,restore", "revision 2 rolling out for 6 min, 0 of 4 updated, 0 available"},
-		{"recreated from an earlier revision, no pod yet", deployment(revision("3"), podless), []*appsv1.ReplicaSet{replicaSet("a", "3", 0, again, told("4"))}, rolling7min(settled),
+		{"recreated from an earlier revision, no pod yet", deployment(revision("3"), podless), []*appsv1.ReplicaSet{replicaSet("a", "3", 0, again, told("4"))}, rollingFor6Min(settled),
 			20, rollout.RollingBack, "lend", "rolling back to an earlier template as revision 3 for 0 s, 0 of 4 updated, 0 available"},
+		{"rolled back, a pod of it is being ended after a moment at 3", deployment(revision("3")), []*appsv1.ReplicaSet{replicaSet("a", "3", 4, again, func(rs *appsv1.ReplicaSet) { rs.Generation = 2 })}, rollingFor6Min(settled),
+			21, rollout.Settling, "lend,restore", "revision 3 settling for 0 s, 4 of 4 updated, 4 available"},
 		{"first pods", deployment(), []*appsv1.ReplicaSet{replicaSet("a", "1", 4, available(1))}, rollout.Memory{},
 			21, rollout.Settling, "lend,restore", "revision 1 settling for 0 s, 4 of 4 updated, 1 available"},
-	} {
+	}
+}
+
+func TestRows(t *testing.T) {
+	for _, test := range rowCases() {
 		t.Run(test.name, func(t *testing.T) {
 			a, m := rollout.Assess(noon, test.d, test.rss, test.memory)
 			if a.Row != test.row || a.State != test.state || may(a.Permissions) != test.may || a.Message != test.message {
@@ -196,7 +204,7 @@ func TestStuckIsSticky(t *testing.T) {
 	rss := func(ready int32) []*appsv1.ReplicaSet {
 		return []*appsv1.ReplicaSet{replicaSet("a", "1", 3), replicaSet("b", "2", 2, available(ready))}
 	}
-	m, state := rolling7min(settled), rollout.State("")
+	m, state := rollingFor6Min(settled), rollout.State("")
 	step := func(what string, want rollout.State, d *appsv1.Deployment, rss []*appsv1.ReplicaSet) {
 		t.Helper()
 		var a rollout.Assessment

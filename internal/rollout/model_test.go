@@ -5,7 +5,6 @@ package rollout_test
 
 import (
 	"container/heap"
-	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -39,7 +38,6 @@ type cluster struct {
 
 	rv, names    int
 	bad          map[string]bool // templates whose pods never get ready
-	refused      map[string]bool // templates of which no pod can be made
 	unready      bool            // all pods fail their readiness probe at present
 	synced       bool            // the Deployment controller has seen the last write
 	syncing      bool
@@ -77,7 +75,6 @@ func newCluster(seed uint64, replicas int32, strategy appsv1.DeploymentStrategy,
 		rnd:       rand.New(rand.NewPCG(seed, 0)),
 		rss:       map[string]*appsv1.ReplicaSet{},
 		bad:       map[string]bool{},
-		refused:   map[string]bool{},
 		rsSyncing: map[string]bool{},
 		synced:    true,
 	}
@@ -265,7 +262,7 @@ func (c *cluster) manage(rs *appsv1.ReplicaSet) {
 		}
 	}
 	want := int(*rs.Spec.Replicas)
-	for n := len(own); n < want && !c.refused[rs.Spec.Template.Labels["rev"]]; n++ {
+	for n := len(own); n < want; n++ {
 		c.create(rs)
 	}
 	slices.SortStableFunc(own, func(a, b *pod) int { return btoi(a.ready) - btoi(b.ready) })
@@ -297,7 +294,7 @@ func (c *cluster) report(name string, generation int64) {
 			status.AvailableReplicas += int32(btoi(c.available(p)))
 		}
 	}
-	if int(status.Replicas) < int(*rs.Spec.Replicas) && !c.refused[rs.Spec.Template.Labels["rev"]] || status.Replicas > *rs.Spec.Replicas || rs.Generation != generation {
+	if status.Replicas != *rs.Spec.Replicas || rs.Generation != generation {
 		c.wakeReplicaSetController(name)
 	}
 	if status.ObservedGeneration == rs.Status.ObservedGeneration && status.Replicas == rs.Status.Replicas &&
@@ -355,12 +352,6 @@ func (c *cluster) noteTruth() {
 		}
 		fresh++
 		available += int32(btoi(c.available(p)))
-	}
-	for _, rs := range c.rss { // pods that are refused are wanted all the same
-		if tag := rs.Spec.Template.Labels["rev"]; c.refused[tag] && tag != t.tag {
-			old += *rs.Spec.Replicas
-			others = others || *rs.Spec.Replicas > 0
-		}
 	}
 	t.moved = t.moved || t.settled != "" && others
 	if old == 0 && fresh == t.replicas && available == t.replicas && (t.replicas > 0 || t.tag == t.settled && !t.moved) {
@@ -511,5 +502,3 @@ func (c *cluster) calm() {
 		c.run(0.1)
 	}
 }
-
-func (c *cluster) String() string { return fmt.Sprintf("t=%.3f, truth %v", c.now, c.truth.now) }

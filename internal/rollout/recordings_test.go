@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,25 +22,33 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// recordings reads all that are kept, by name.
-func recordings(t *testing.T) map[string]*recording.Recording {
-	t.Helper()
+// kept are all recordings in testdata, by name.
+var kept = sync.OnceValues(func() (map[string]*recording.Recording, error) {
 	files, err := filepath.Glob("testdata/recordings/*.jsonl.gz")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	out := map[string]*recording.Recording{}
 	for _, file := range files {
 		rec, err := recording.Read(file)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		if _, err := os.Stat(strings.TrimSuffix(file, ".jsonl.gz") + ".pods.gz"); err != nil {
-			t.Error(err)
+			return nil, err
 		}
 		out[strings.TrimSuffix(filepath.Base(file), ".jsonl.gz")] = rec
 	}
-	return out
+	return out, nil
+})
+
+func recordings(t *testing.T) map[string]*recording.Recording {
+	t.Helper()
+	all, err := kept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
 
 // Every event of every recording, and the same with caches that lag and with the memory lost. What
