@@ -21,6 +21,8 @@ type acted struct {
 	reason string
 	// scaleErr is why the target's replicas could not be written.
 	scaleErr error
+	// replicas of the target as a write or a live read found them; nil where there was neither, and the cache's count.
+	replicas *int32
 	// wrote is true where anything but status was written.
 	wrote bool
 	// lent and returned count slots.

@@ -258,6 +258,37 @@ func TestNumbersForPeople(t *testing.T) {
 	}
 }
 
+// The intent to scale to 0 must outlive a cache that is behind: without it, our own 0 would count as somebody's emergency stop.
+func TestTheIntentToScaleToZeroIsKept(t *testing.T) {
+	at := statusTime(noon.Add(-time.Minute))
+	to := func(n int32) scaling.Plan { return scaling.Plan{Replicas: &n} }
+	for _, c := range []struct {
+		name   string
+		cached int32
+		live   *int32
+		plan   scaling.Plan
+		was    *metav1.Time
+		want   *metav1.Time
+	}{
+		{"decided: stored before the write", 1, nil, to(0), nil, statusTime(noon)},
+		{"about to be written", 1, ptr.To[int32](0), to(0), at, at},
+		{"written, and the cache is behind", 1, ptr.To[int32](0), scaling.Plan{}, at, at},
+		{"at 0", 0, nil, scaling.Plan{}, at, at},
+		{"at 0, by somebody else", 0, nil, scaling.Plan{}, nil, nil},
+		{"at 0, and scaled up now", 0, ptr.To[int32](10), to(10), at, nil},
+		{"replicas again", 10, nil, scaling.Plan{}, at, nil},
+		{"no longer wanted", 1, nil, scaling.Plan{}, at, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			seen := &observed{now: noon, qs: &capacityv1alpha1.QueueScaler{}, target: &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: &c.cached}}}
+			seen.qs.Status.ScaledToZeroTime = c.was
+			if diff := cmp.Diff(c.want, scaledToZero(seen, &decided{plan: c.plan}, &acted{replicas: c.live})); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 // The target was stable, a backlog came: a person reads one line.
 func TestDiagnosis(t *testing.T) {
 	target := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "availability"}, Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](12)}, Status: appsv1.DeploymentStatus{AvailableReplicas: 12}}

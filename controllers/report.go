@@ -35,7 +35,7 @@ func statusOf(seen *observed, d *decided, done *acted, s *scaler) capacityv1alph
 		Standby:            standbyOf(seen, d, s),
 		Rollout:            rolloutOf(seen, s),
 		LastScaleTime:      statusTime(s.lastScale),
-		ScaledToZeroTime:   scaledToZero(seen, d),
+		ScaledToZeroTime:   scaledToZero(seen, d, done),
 	}
 	if seen.target != nil {
 		status.AvailableReplicas = ptr.To(seen.target.Status.AvailableReplicas)
@@ -51,12 +51,13 @@ func statusOf(seen *observed, d *decided, done *acted, s *scaler) capacityv1alph
 }
 
 // scaledToZero is the intent to set the target to 0, from before that is done until the target has replicas again.
-func scaledToZero(seen *observed, d *decided) *metav1.Time {
+func scaledToZero(seen *observed, d *decided, done *acted) *metav1.Time {
+	if seen.target == nil {
+		return nil
+	}
 	was := seen.qs.Status.ScaledToZeroTime
 	switch wanted := d.plan.Replicas != nil && *d.plan.Replicas == 0; {
-	case seen.target == nil:
-		return nil
-	case replicasOf(seen.target) == 0, was != nil && wanted:
+	case ptr.Deref(done.replicas, replicasOf(seen.target)) == 0, was != nil && wanted:
 		return was
 	case wanted:
 		return statusTime(seen.now)

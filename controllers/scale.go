@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/queuescaler/queuescaler/internal/rollout"
@@ -29,6 +30,7 @@ func (r *QueueScalerReconciler) scale(ctx context.Context, seen *observed, d *de
 		if err != nil || live == nil {
 			return err
 		}
+		done.replicas = ptr.To(replicasOf(live))
 		assessment, _ := rollout.Assess(seen.now, live, seen.replicaSets, s.rollout)
 		plan, memory := scaling.Decide(seen.now, d.policy, scalingInput(seen, s, d.slots, live, assessment), d.before)
 		d.plan, s.decision = plan, memory
@@ -56,6 +58,7 @@ func (r *QueueScalerReconciler) scale(ctx context.Context, seen *observed, d *de
 func (r *QueueScalerReconciler) scaled(seen *observed, s *scaler, live *appsv1.Deployment, plan scaling.Plan, done *acted) {
 	from, to := replicasOf(live), *plan.Replicas
 	s.replicas, s.lastScale = to, seen.now
+	done.replicas = &to
 	done.events = append(done.events, rescaled(plan.Message))
 	r.metrics.Scaled(client.ObjectKeyFromObject(seen.qs), from, to)
 	done.wrote = true

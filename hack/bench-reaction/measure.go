@@ -117,12 +117,22 @@ func (b *bench) spikes(ctx context.Context, names []string, r *result) error {
 		if err != nil {
 			return err
 		}
+		b.noteSlow(name, max(p, l))
 		patched, lent = append(patched, p), append(lent, l)
 	}
 	r.Spikes, r.Patched, r.Lent = len(patched), quantilesOf(patched), quantilesOf(lent)
 	b.say("asked for the full number: %s", r.Patched)
 	b.say("slot in service:           %s", r.Lent)
 	return nil
+}
+
+// slow is what is told of a single spike, so that outliers can be looked into.
+const slow = 2 * time.Second
+
+func (b *bench) noteSlow(name string, took time.Duration) {
+	if took > slow {
+		b.say("%s took %.1f s", name, took.Seconds())
+	}
 }
 
 // fromZero measures the same for targets that stand at 0 replicas.
@@ -144,6 +154,7 @@ func (b *bench) fromZero(ctx context.Context, r *result) error {
 		if err != nil {
 			return err
 		}
+		b.noteSlow(name, p)
 		patched = append(patched, p)
 	}
 	r.FromZeroSpikes, r.FromZero = len(patched), quantilesOf(patched)
