@@ -50,6 +50,9 @@ func (e auditEvent) forbidden() bool {
 	return e.Annotations["authorization.k8s.io/decision"] == "forbid" || e.ResponseStatus.Code == 401
 }
 
+// ours: the operator asked.
+func (e auditEvent) ours() bool { return e.User.Username == operator.User }
+
 func (e auditEvent) write() bool {
 	switch e.Verb {
 	case "create", "update", "patch", "delete", "deletecollection":
@@ -125,7 +128,7 @@ func operatorWrites(t testing.TB, namespace string, mark int64, match func(audit
 	}
 	var out []string
 	for _, e := range events {
-		if e.User.Username == operator.User && e.ObjectRef.Namespace == namespace && e.write() && match(e) {
+		if e.ours() && e.ObjectRef.Namespace == namespace && e.write() && match(e) {
 			out = append(out, e.String())
 		}
 	}

@@ -167,7 +167,7 @@ func onlyWhatItsRolePermits() error {
 	}
 	asked := 0
 	for _, e := range events {
-		if e.User.Username != operator.User {
+		if !e.ours() {
 			continue
 		}
 		asked++
@@ -188,7 +188,7 @@ func onlyWhatItsRolePermits() error {
 }
 
 func noPanic() error {
-	data, err := os.ReadFile(shared.log.file.Name())
+	data, err := shared.log.read()
 	if err != nil {
 		return err
 	}
@@ -217,9 +217,11 @@ func (l *logFile) Write(p []byte) (int, error) {
 	return l.file.Write(p)
 }
 
+func (l *logFile) read() ([]byte, error) { return os.ReadFile(l.file.Name()) }
+
 // tail writes the last lines.
 func (l *logFile) tail(to *os.File, lines int) {
-	data, err := os.ReadFile(l.file.Name())
+	data, err := l.read()
 	if err != nil {
 		return
 	}

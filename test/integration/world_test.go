@@ -47,7 +47,12 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{T: t, namespace: shared.cluster.Namespace(t), client: shared.client}
+	return worldIn(t, shared.cluster.Namespace(t))
+}
+
+func worldIn(t *testing.T, namespace string) *world {
+	t.Helper()
+	w := &world{T: t, namespace: namespace, client: shared.client}
 	w.key = w.namespace
 	w.redis = goredis.NewClient(&goredis.Options{Addr: shared.redis.Address()})
 	t.Cleanup(func() {
@@ -129,6 +134,10 @@ func pool(n int32, gate capacityv1alpha1.Gate) func(*capacityv1alpha1.QueueScale
 	return func(s *capacityv1alpha1.QueueScalerSpec) {
 		s.Standby = capacityv1alpha1.Standby{Replicas: n, Gate: gate}
 	}
+}
+
+func minimum(n int32) func(*capacityv1alpha1.QueueScalerSpec) {
+	return func(s *capacityv1alpha1.QueueScalerSpec) { s.MinReplicas = &n }
 }
 
 // shrinksAtOnce takes the scale-down window away, so that a test in which nothing may scale down means it.
