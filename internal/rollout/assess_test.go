@@ -157,7 +157,7 @@ func rowCases() []rowCase {
 		{"scaled", deployment(replicas(7)), []*appsv1.ReplicaSet{replicaSet("a", "1", 7, available(5))}, settled,
 			17, rollout.Scaling, "up,lend,restore", "revision 1 scaling to 7 for 0 s, 7 pods, 5 available"},
 		{"pods lost", deployment(), []*appsv1.ReplicaSet{replicaSet("a", "1", 4, available(3))}, settled,
-			18, rollout.Stable, "lend,restore", "revision 1 stable, 3 of 4 available"},
+			18, rollout.Stable, "up,lend,first,restore", "revision 1 stable, 3 of 4 available"},
 		{"stuck without old pods", deployment(templated("b"), revision("2"), timedOut), []*appsv1.ReplicaSet{replicaSet("b", "2", 4, available(0))}, rollingFor6Min(settled),
 			19, rollout.Stuck, "lend", "revision 2 stuck for 0 s, 4 of 4 updated, 0 available; no further new pod became ready within the deadline"},
 		{"recreated, no pod yet", deployment(templated("b"), revision("2"), podless), []*appsv1.ReplicaSet{replicaSet("a", "1", 0), replicaSet("b", "2", 0, told("4"))}, rollingFor6Min(settled),

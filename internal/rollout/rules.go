@@ -83,7 +83,8 @@ var rules = []rule{
 		when: func(f *facts) bool { return f.resized && (f.settled || f.shrinking) }},
 	{row: 17, reason: "ReplicasChanged", state: Scaling, may: grow,
 		when: func(f *facts) bool { return f.settled && f.scaling }},
-	{row: 18, reason: "PodsUnavailable", state: Stable, degraded: true, may: lend,
+	// No rollout, so no reason to hold: one pod that crashes must not keep a fleet from growing. Slots come first.
+	{row: 18, reason: "PodsUnavailable", state: Stable, degraded: true, may: lendGrow,
 		when: func(f *facts) bool { return f.settled }},
 	{row: 19, reason: "ProgressDeadlineExceeded", state: Stuck, may: onlyLend,
 		when: func(f *facts) bool { return f.stuck }},
