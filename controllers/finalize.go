@@ -32,6 +32,26 @@ func (r *QueueScalerReconciler) keepFinalizer(ctx context.Context, qs *capacityv
 	if controllerutil.ContainsFinalizer(qs, capacityv1alpha1.Finalizer) == wanted {
 		return nil
 	}
+	err := r.putFinalizer(ctx, qs, wanted)
+	if !wanted || !apierrors.IsConflict(err) {
+		return err
+	}
+	// Mostly the cache lacks no more than our own last status. A lend must not wait until it has caught up.
+	var live capacityv1alpha1.QueueScaler
+	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(qs), &live); err != nil {
+		return fmt.Errorf("read queuescaler %s: %w", qs.Name, err)
+	}
+	if live.UID != qs.UID || !live.DeletionTimestamp.IsZero() {
+		return err
+	}
+	if err := r.putFinalizer(ctx, &live, wanted); err != nil {
+		return err
+	}
+	qs.Finalizers, qs.ResourceVersion = live.Finalizers, live.ResourceVersion
+	return nil
+}
+
+func (r *QueueScalerReconciler) putFinalizer(ctx context.Context, qs *capacityv1alpha1.QueueScaler, wanted bool) error {
 	changed := qs.DeepCopy()
 	if wanted {
 		controllerutil.AddFinalizer(changed, capacityv1alpha1.Finalizer)
