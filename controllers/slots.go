@@ -232,7 +232,7 @@ func (r *QueueScalerReconciler) tend(ctx context.Context, seen *observed, d *dec
 		if action.Kind == standby.Lend {
 			continue
 		}
-		if err := r.tendSlot(ctx, seen, d, s, action); err != nil && !gone(err) {
+		if err := r.tendSlot(ctx, seen, s, action); err != nil && !gone(err) {
 			failed = fmt.Errorf("slot %s: %w", action.Name, err)
 			continue
 		}
@@ -250,7 +250,7 @@ func (r *QueueScalerReconciler) tend(ctx context.Context, seen *observed, d *dec
 	return failed
 }
 
-func (r *QueueScalerReconciler) tendSlot(ctx context.Context, seen *observed, d *decided, s *scaler, action standby.Action) error {
+func (r *QueueScalerReconciler) tendSlot(ctx context.Context, seen *observed, s *scaler, action standby.Action) error {
 	slot := action.Slot
 	switch action.Kind {
 	case standby.Create:

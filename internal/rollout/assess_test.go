@@ -239,8 +239,9 @@ func TestMemoryOfAnotherDeploymentIsForgotten(t *testing.T) {
 // Two states in progress are one hold; Since follows the state.
 func TestTimes(t *testing.T) {
 	rolling := deployment(templated("b"), revision("2"))
-	a, m := rollout.Assess(noon, rolling, []*appsv1.ReplicaSet{replicaSet("a", "1", 2), replicaSet("b", "2", 3)}, settled)
+	_, m := rollout.Assess(noon, rolling, []*appsv1.ReplicaSet{replicaSet("a", "1", 2), replicaSet("b", "2", 3)}, settled)
 	later := noon.Add(90 * time.Minute)
+	var a rollout.Assessment
 	a, m = rollout.Assess(later, rolling, []*appsv1.ReplicaSet{replicaSet("a", "1", 0), replicaSet("b", "2", 4, available(2))}, m)
 	if a.State != rollout.Settling || !a.Since.Equal(later) || !a.HeldSince.Equal(noon) {
 		t.Errorf("%s since %v, held since %v", a.State, a.Since, a.HeldSince)

@@ -98,8 +98,6 @@ func template(tag string) corev1.PodTemplateSpec {
 	}
 }
 
-func (c *cluster) tag() string { return c.d.Spec.Template.Labels["rev"] }
-
 // run lets time pass.
 func (c *cluster) run(seconds float64) {
 	end := c.now + seconds

@@ -39,10 +39,10 @@ type Wrong struct {
 	Row int
 }
 
-// Unsafe: said Stable or Scaling while a rollout was in progress.
+// Unsafe reports that it said Stable or Scaling while a rollout was in progress.
 func (w Wrong) Unsafe() bool { return !w.Said.InProgress() && w.Truth.InProgress() }
 
-// Overhold: the reverse.
+// Overhold reports the reverse: it said that a rollout was in progress while none was.
 func (w Wrong) Overhold() bool { return w.Said.InProgress() && !w.Truth.InProgress() }
 
 func (w Wrong) String() string {
