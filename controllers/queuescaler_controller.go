@@ -91,7 +91,10 @@ func (r *QueueScalerReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 	if err := r.report(ctx, seen, plan, done, memory); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: plan.again(seen, done)}, done.err
+	if done.err != nil {
+		return ctrl.Result{}, done.err // tried again with growing delays
+	}
+	return ctrl.Result{RequeueAfter: plan.again(seen, done)}, nil
 }
 
 func (r *QueueScalerReconciler) forget(key types.NamespacedName) {
