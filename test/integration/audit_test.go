@@ -41,7 +41,7 @@ type auditEvent struct {
 
 func (e auditEvent) String() string {
 	o := e.ObjectRef
-	return fmt.Sprintf("%s %s %s/%s %s/%s: %d %s", e.RequestReceivedTimestamp, e.Verb, o.Resource, o.Subresource, o.Namespace, o.Name, e.ResponseStatus.Code, e.ResponseStatus.Reason)
+	return fmt.Sprintf("%s %s %s/%s %s/%s: %d %s %s", e.RequestReceivedTimestamp, e.Verb, o.Resource, o.Subresource, o.Namespace, o.Name, e.ResponseStatus.Code, e.ResponseStatus.Reason, e.Annotations["authorization.k8s.io/reason"])
 }
 
 // forbidden: the role does not permit it. (An object in a namespace that is being deleted is answered with 403 too, whatever
