@@ -33,8 +33,11 @@ func (r *QueueScalerReconciler) keepFinalizer(ctx context.Context, qs *capacityv
 		return nil
 	}
 	err := r.putFinalizer(ctx, qs, wanted)
-	if !wanted || !apierrors.IsConflict(err) {
+	if !apierrors.IsConflict(err) {
 		return err
+	}
+	if !wanted {
+		return nil // there is no hurry: what changed the object brings us back here
 	}
 	// Mostly the cache lacks no more than our own last status. A lend must not wait until it has caught up.
 	var live capacityv1alpha1.QueueScaler

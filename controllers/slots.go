@@ -201,11 +201,18 @@ func (r *QueueScalerReconciler) lend(ctx context.Context, seen *observed, pool *
 	return failed
 }
 
+func slotCount(n int) string {
+	if n == 1 {
+		return "1 slot"
+	}
+	return fmt.Sprintf("%d slots", n)
+}
+
 // lentMessage says what was put in service, how long after the reading that showed the backlog, and how big that was.
 func lentMessage(seen *observed, hash string, lent int, now time.Time) string {
-	message := fmt.Sprintf("%d slots in service", lent)
+	message := slotCount(lent) + " in service"
 	if n := revisionNumber(seen, hash); n > 0 {
-		message = fmt.Sprintf("%d slots of revision %d in service", lent, n)
+		message = fmt.Sprintf("%s of revision %d in service", slotCount(lent), n)
 	}
 	backlog, newest := int64(0), time.Time{}
 	for _, sample := range seen.samples {
@@ -242,7 +249,7 @@ func (r *QueueScalerReconciler) tend(ctx context.Context, seen *observed, d *dec
 	}
 	if done.returned > 0 {
 		r.metrics.SlotsReturned(client.ObjectKeyFromObject(seen.qs), done.returned)
-		done.events = append(done.events, slotsReturned(fmt.Sprintf("%d slots returned: %s", done.returned, d.plan.Message)))
+		done.events = append(done.events, slotsReturned(fmt.Sprintf("%s returned: %s", slotCount(done.returned), d.plan.Message)))
 	}
 	if d.pool.Counts.Lent+int32(done.lent) == 0 && failed == nil {
 		return r.keepFinalizer(ctx, seen.qs, false)
