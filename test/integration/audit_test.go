@@ -9,6 +9,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -92,8 +93,12 @@ func (l *auditLog) since(mark int64) ([]auditEvent, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || info.Size() < mark {
-		return nil, fmt.Errorf("the audit log was begun anew: %v", err)
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() < mark {
+		return nil, errors.New("the audit log was begun anew")
 	}
 	if _, err := f.Seek(mark, io.SeekStart); err != nil {
 		return nil, err
