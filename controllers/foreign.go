@@ -5,8 +5,10 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
@@ -21,7 +23,7 @@ func (r *QueueScalerReconciler) foreignWrite(ctx context.Context, seen *observed
 	if d == nil {
 		return nil
 	}
-	from, generation, digest, known := s.replicas, s.generation, s.digest, s.targetUID == d.UID
+	from, generation, digest, contest, known := s.replicas, s.generation, s.digest, s.contest, s.targetUID == d.UID
 	to := replicasOf(d)
 	s.targetUID, s.replicas, s.generation, s.digest = d.UID, to, d.Generation, rollout.Digest(&d.Spec.Template)
 	if !known || to == from || writtenByUs(d) || (to == 0 && ownZero(seen, d)) {
@@ -38,28 +40,40 @@ func (r *QueueScalerReconciler) foreignWrite(ctx context.Context, seen *observed
 		done.events = append(done.events, replicasAdopted(from, to, manager))
 		return nil
 	}
-	return r.restore(ctx, seen, s, *restore, manager, done)
+	if err := r.restore(ctx, seen, s, *restore, manager, done); err != nil {
+		// Seen, but not undone: the next look has to notice it again.
+		s.replicas, s.generation, s.digest, s.contest = from, generation, digest, contest
+		return err
+	}
+	return nil
 }
 
 // restore puts back replicas that a manifest with a stale number lowered together with a new template.
 func (r *QueueScalerReconciler) restore(ctx context.Context, seen *observed, s *scaler, to int32, manager string, done *acted) error {
-	live, err := r.liveTarget(ctx, seen)
-	if err != nil || live == nil || live.UID != seen.target.UID {
-		return err
-	}
-	if live.Generation != seen.target.Generation {
-		// Somebody wrote again since: the next look judges that write.
+	for range scaleTries {
+		live, err := r.liveTarget(ctx, seen)
+		if err != nil || live == nil || live.UID != seen.target.UID {
+			return err
+		}
+		if live.Generation != seen.target.Generation {
+			// Somebody wrote again since: the next look judges that write.
+			return nil
+		}
+		err = r.putScale(ctx, live, to)
+		if apierrors.IsConflict(err) {
+			continue // at the start of a rollout its controller writes the Deployment's status all the time
+		}
+		if err != nil {
+			return client.IgnoreNotFound(err)
+		}
+		from := replicasOf(live)
+		s.replicas, s.restored, s.lastScale = to, s.digest, seen.now
+		done.wrote = true
+		done.events = append(done.events, replicasRestored(from, to, manager))
+		r.metrics.Scaled(client.ObjectKeyFromObject(seen.qs), from, to)
 		return nil
 	}
-	if err := r.putScale(ctx, live, to); err != nil {
-		return client.IgnoreNotFound(err)
-	}
-	from := replicasOf(live)
-	s.replicas, s.restored, s.lastScale = to, s.digest, seen.now
-	done.wrote = true
-	done.events = append(done.events, replicasRestored(from, to, manager))
-	r.metrics.Scaled(client.ObjectKeyFromObject(seen.qs), from, to)
-	return nil
+	return fmt.Errorf("deployment %s was written by others %d times while its replicas were to be restored to %d", seen.target.Name, scaleTries, to)
 }
 
 // writtenByUs reports whether we wrote the target's present replicas.
