@@ -30,6 +30,9 @@ const (
 	mostActions = 100
 )
 
+// switchedOff is why no slot stays with ReturnAll.
+const switchedOff = "the target is switched off"
+
 // touchAfter is when a lent pod is touched, after it was lent.
 var touchAfter = []time.Duration{2 * time.Second, 10 * time.Second}
 
@@ -45,7 +48,8 @@ type PoolInput struct {
 
 	// WantLent is the number of slots that should be in service.
 	WantLent int32
-	// ReturnAll returns every lent slot at once, lends none and makes none: somebody switched the target off.
+	// ReturnAll ends every slot at once, idle ones too, and makes none: somebody switched the target off, and wants none
+	// of its pods to run.
 	ReturnAll bool
 	// NoMixing lends only slots of the target's own revision, and returns others.
 	NoMixing bool
@@ -308,7 +312,7 @@ func (p *planner) giveBack() {
 		switch {
 		case s.State != Lent:
 		case p.in.ReturnAll:
-			p.do(EndPod, s, "the target is switched off")
+			p.do(EndPod, s, switchedOff)
 		case p.mixed(s):
 			p.giveBackOne(s, "its revision may not work beside the target's")
 		default:

@@ -43,7 +43,7 @@ func (p *planner) state() (ready bool, reason, message string) {
 	case p.plan.RefillAfter.After(p.now) && !full:
 		return false, v1alpha1.ReasonReleasedUnderPressure, fmt.Sprintf("slots gave way to pods of the target, which lacked room; they are made again at %s; %s", clock(p.plan.RefillAfter), p.numbers())
 	case p.in.ReturnAll && !full:
-		return false, v1alpha1.ReasonScalingDisabled, "the target is switched off: nothing is lent, and no slot is made; " + p.numbers()
+		return false, v1alpha1.ReasonScalingDisabled, "the target is switched off: its slots are ended, and none is made; " + p.numbers()
 	case full:
 		message = p.numbers() + p.replacement()
 		if s, n := p.worst(isFailing); s != nil {

@@ -70,6 +70,8 @@ func (p *planner) discard() {
 // unfit says why an idle slot cannot stay; empty if it can.
 func (p *planner) unfit(s *Slot) string {
 	switch {
+	case p.in.ReturnAll:
+		return switchedOff
 	case s.Tampered:
 		return "somebody changed its marks"
 	case Exposed(s, p.in.Services):
@@ -233,7 +235,7 @@ func (p *planner) noRefill() string {
 	case p.in.Replicas == 0:
 		return "no pool is asked for"
 	case p.in.ReturnAll:
-		return "the target is switched off"
+		return switchedOff
 	case p.in.Template == nil || p.in.Revision == "":
 		return "there is no template to make slots from"
 	case slices.Contains(p.in.Forbidden, p.in.Revision):

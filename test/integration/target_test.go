@@ -135,9 +135,13 @@ func TestSetToZeroByAPerson(t *testing.T) {
 	})
 	w.awaitLooked()
 	noScaleWrites(t, w.namespace, mark)
-	if lent := w.slots(capacityv1alpha1.RoleActive); len(lent) > 0 {
-		t.Errorf("slots %v were lent for a target that is switched off", lent)
-	}
+	w.await("no slot is left", func() (bool, string) {
+		idle, lent := w.slots(capacityv1alpha1.RoleStandby), w.slots(capacityv1alpha1.RoleActive)
+		if len(lent) > 0 {
+			t.Errorf("slots %v were lent for a target that is switched off", lent)
+		}
+		return len(idle)+len(lent) == 0, fmt.Sprint(idle, lent)
+	})
 	w.kubectl("scale", "deployment/app", "--replicas=2")
 	w.awaitReplicas(20)
 	w.awaitCondition(capacityv1alpha1.ConditionScalingActive, metav1.ConditionTrue, capacityv1alpha1.ReasonReadingsFresh)
