@@ -51,6 +51,11 @@ func (e auditEvent) forbidden() bool {
 	return e.Annotations["authorization.k8s.io/decision"] == "forbid" || e.ResponseStatus.Code == 401
 }
 
+// right is what a role has to permit for the request.
+func (e auditEvent) right() string {
+	return e.Verb + " " + e.ObjectRef.Resource + "/" + e.ObjectRef.Subresource
+}
+
 // ours: the operator asked.
 func (e auditEvent) ours() bool { return e.User.Username == operator.User }
 
