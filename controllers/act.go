@@ -12,37 +12,30 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/decision"
 )
 
 // acted is what one reconcile did, and what went wrong.
 type acted struct {
-	// err is the first error, reason its word for the condition Ready.
-	err    error
-	reason string
-	// scaleErr is why the target's replicas could not be written.
-	scaleErr error
-	// replicas of the target as a write or a live read found them; nil where there was neither, and the cache's count.
-	replicas *int32
-	// wrote is true where anything but status was written.
-	wrote bool
+	decision.Outcome
 	// lent and returned count slots.
 	lent, returned int
 	events         []event
 }
 
 func (a *acted) fail(reason string, err error) {
-	if a.err == nil && err != nil {
-		a.err, a.reason = err, reason
+	if a.Err == nil && err != nil {
+		a.Err, a.Reason = err, reason
 	}
 }
 
 // act carries the plan out: lend first, because it is what users feel, then scale, then tend the pool.
-func (r *QueueScalerReconciler) act(ctx context.Context, seen *observed, d *decided, s *scaler) *acted {
+func (r *QueueScalerReconciler) act(ctx context.Context, seen *decision.Observation, d *decision.Decision, s *scaler) *acted {
 	done := &acted{}
-	if frozen(seen) != "" {
+	if decision.Frozen(seen) != "" {
 		return done
 	}
-	if seen.conflict != "" {
+	if seen.Conflict != "" {
 		// Another one acts: this one owns no slots, and writes nothing else.
 		done.fail(capacityv1alpha1.ReasonSlotWriteFailed, r.tend(ctx, seen, d, s, done))
 		return done
@@ -50,37 +43,37 @@ func (r *QueueScalerReconciler) act(ctx context.Context, seen *observed, d *deci
 	if err := r.foreignWrite(ctx, seen, s, done); err != nil {
 		done.fail(capacityv1alpha1.ReasonScaleFailed, err)
 	}
-	done.fail(capacityv1alpha1.ReasonSlotWriteFailed, r.lend(ctx, seen, &d.pool, done))
-	if d.plan.Replicas != nil {
-		done.scaleErr = r.scale(ctx, seen, d, s, done)
-		done.fail(capacityv1alpha1.ReasonScaleFailed, done.scaleErr)
+	done.fail(capacityv1alpha1.ReasonSlotWriteFailed, r.lend(ctx, seen, &d.Pool, done))
+	if d.Plan.Replicas != nil {
+		done.ScaleErr = r.scale(ctx, seen, d, s, done)
+		done.fail(capacityv1alpha1.ReasonScaleFailed, done.ScaleErr)
 	}
 	done.fail(capacityv1alpha1.ReasonSlotWriteFailed, r.tend(ctx, seen, d, s, done))
 	noteRelease(seen, d, s, done)
 	r.observeReaction(seen, done)
-	if done.err != nil {
-		log.FromContext(ctx).V(1).Info("Acting was incomplete", "reason", done.reason, "error", done.err.Error())
+	if done.Err != nil {
+		log.FromContext(ctx).V(1).Info("Acting was incomplete", "reason", done.Reason, "error", done.Err.Error())
 	}
 	return done
 }
 
 // noteRelease tells once for each rollout that its hold on scale-up ended early.
-func noteRelease(seen *observed, d *decided, s *scaler, done *acted) {
-	hash := seen.assessment.New.Hash
-	if d.plan.Released == nil || !seen.assessment.InProgress() || hash == "" || hash == s.released {
+func noteRelease(seen *decision.Observation, d *decision.Decision, s *scaler, done *acted) {
+	hash := seen.Assessment.New.Hash
+	if d.Plan.Released == nil || !seen.Assessment.InProgress() || hash == "" || hash == s.Released {
 		return
 	}
-	s.released = hash
-	done.events = append(done.events, holdReleased(d.plan.Released.Reason, d.plan.Released.Message))
+	s.Released = hash
+	done.events = append(done.events, holdReleased(d.Plan.Released.Reason, d.Plan.Released.Message))
 }
 
 // observeReaction measures from the newest reading to the end of the writes that it caused.
-func (r *QueueScalerReconciler) observeReaction(seen *observed, done *acted) {
-	if !done.wrote || done.err != nil {
+func (r *QueueScalerReconciler) observeReaction(seen *decision.Observation, done *acted) {
+	if !done.Wrote || done.Err != nil {
 		return
 	}
 	var newest time.Time
-	for _, sample := range seen.samples {
+	for _, sample := range seen.Samples {
 		if sample.Reading != nil && sample.Reading.Time.After(newest) {
 			newest = sample.Reading.Time
 		}
@@ -96,26 +89,26 @@ func (r *QueueScalerReconciler) emit(qs *capacityv1alpha1.QueueScaler, e event) 
 	if kind == "" {
 		kind = corev1.EventTypeNormal
 	}
-	r.Recorder.Eventf(qs, nil, kind, e.reason, e.action, "%s", clip(e.message, 1000))
+	r.Recorder.Eventf(qs, nil, kind, e.reason, e.action, "%s", decision.Clip(e.message, 1000))
 }
 
 // report writes status once, if it is worth a write, and then sends what happened as events.
-func (r *QueueScalerReconciler) report(ctx context.Context, seen *observed, d *decided, done *acted, s *scaler) error {
-	status := statusOf(seen, d, done, s)
-	r.metrics.Set(client.ObjectKeyFromObject(seen.qs), snapshotOf(seen, d, &status))
-	if worthWriting(&seen.qs.Status, &status, seen.now, s.numbersAt) {
-		changed := seen.qs.DeepCopy()
+func (r *QueueScalerReconciler) report(ctx context.Context, seen *decision.Observation, d *decision.Decision, done *acted, s *scaler) error {
+	status := decision.StatusOf(seen, d, &done.Outcome, &s.Memory)
+	r.metrics.Set(client.ObjectKeyFromObject(seen.QueueScaler), snapshotOf(seen, d, &status))
+	if decision.WorthWriting(&seen.QueueScaler.Status, &status, seen.Now, s.numbersAt) {
+		changed := seen.QueueScaler.DeepCopy()
 		changed.Status = status
-		if err := r.Status().Patch(ctx, changed, client.MergeFrom(seen.qs)); err != nil {
+		if err := r.Status().Patch(ctx, changed, client.MergeFrom(seen.QueueScaler)); err != nil {
 			return client.IgnoreNotFound(err)
 		}
-		s.numbersAt = seen.now
+		s.numbersAt = seen.Now
 	}
 	for _, e := range done.events {
 		log.FromContext(ctx).Info("Acted", "reason", e.reason, "message", e.message)
 	}
-	for _, e := range append(done.events, turnedOf(&seen.qs.Status, &status)...) {
-		r.emit(seen.qs, e)
+	for _, e := range append(done.events, turnedOf(&seen.QueueScaler.Status, &status)...) {
+		r.emit(seen.QueueScaler, e)
 	}
 	return nil
 }

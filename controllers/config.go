@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/queuescaler/queuescaler/internal/decision"
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
@@ -34,14 +35,14 @@ type configState struct {
 }
 
 // observeConfig digests the data that the template refers to. Only the digest is kept.
-func (r *QueueScalerReconciler) observeConfig(ctx context.Context, seen *observed, s *scaler, template *corev1.PodTemplateSpec) error {
-	hash := s.soak.SoakedHash
-	if s.config.Revision == hash && seen.now.Sub(s.config.readAt) < configEvery && !seen.now.Before(s.config.readAt) {
+func (r *QueueScalerReconciler) observeConfig(ctx context.Context, seen *decision.Observation, s *scaler, template *corev1.PodTemplateSpec) error {
+	hash := s.Soak.SoakedHash
+	if s.config.Revision == hash && seen.Now.Sub(s.config.readAt) < configEvery && !seen.Now.Before(s.config.readAt) {
 		return nil
 	}
 	data := map[standby.Ref]map[string][]byte{}
 	for _, ref := range standby.ConfigRefs(template) {
-		content, err := r.configData(ctx, seen.qs.Namespace, ref)
+		content, err := r.configData(ctx, seen.QueueScaler.Namespace, ref)
 		if client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("read %s %s, which the target's template refers to: %w", ref.Kind, ref.Name, err)
 		}
@@ -49,13 +50,13 @@ func (r *QueueScalerReconciler) observeConfig(ctx context.Context, seen *observe
 	}
 	digest := standby.ConfigDigest(data)
 	if s.config.Revision != hash || s.config.Digest != digest {
-		s.config = configState{Revision: hash, Digest: digest, Since: seen.now}
+		s.config = configState{Revision: hash, Digest: digest, Since: seen.Now}
 	}
-	s.config.readAt = seen.now
-	if !slices.ContainsFunc(seen.slots, func(slot standby.Slot) bool { return slot.ConfigDigest != digest }) {
+	s.config.readAt = seen.Now
+	if !slices.ContainsFunc(seen.Slots, func(slot standby.Slot) bool { return slot.ConfigDigest != digest }) {
 		return nil
 	}
-	newest, err := r.newestPod(ctx, seen.target)
+	newest, err := r.newestPod(ctx, seen.Target)
 	s.config.Soaked = err == nil && s.config.soaked(seen, newest)
 	return err
 }
@@ -76,9 +77,9 @@ func (r *QueueScalerReconciler) newestPod(ctx context.Context, d *appsv1.Deploym
 }
 
 // soaked reports whether a pod of the target started after the change, and has stayed available for the soak time.
-func (c configState) soaked(seen *observed, newestPod time.Time) bool {
-	return newestPod.After(c.Since) && seen.now.Sub(newestPod) >= soakTime(&seen.qs.Spec) &&
-		seen.target.Status.AvailableReplicas >= replicasOf(seen.target)
+func (c configState) soaked(seen *decision.Observation, newestPod time.Time) bool {
+	return newestPod.After(c.Since) && seen.Now.Sub(newestPod) >= decision.SoakTime(&seen.QueueScaler.Spec) &&
+		seen.Target.Status.AvailableReplicas >= decision.ReplicasOf(seen.Target)
 }
 
 func (r *QueueScalerReconciler) configData(ctx context.Context, namespace string, ref standby.Ref) (map[string][]byte, error) {
@@ -99,8 +100,8 @@ type claimState struct {
 }
 
 // observeClaims reads the claims of the pool's template live, once for each revision: access modes cannot be changed.
-func (r *QueueScalerReconciler) observeClaims(ctx context.Context, seen *observed, s *scaler, template *corev1.PodTemplateSpec) error {
-	if s.claims.revision == s.soak.SoakedHash {
+func (r *QueueScalerReconciler) observeClaims(ctx context.Context, seen *decision.Observation, s *scaler, template *corev1.PodTemplateSpec) error {
+	if s.claims.revision == s.Soak.SoakedHash {
 		return nil
 	}
 	modes, complete := map[string][]corev1.PersistentVolumeAccessMode{}, true
@@ -109,7 +110,7 @@ func (r *QueueScalerReconciler) observeClaims(ctx context.Context, seen *observe
 			continue
 		}
 		var claim corev1.PersistentVolumeClaim
-		key := types.NamespacedName{Namespace: seen.qs.Namespace, Name: volume.PersistentVolumeClaim.ClaimName}
+		key := types.NamespacedName{Namespace: seen.QueueScaler.Namespace, Name: volume.PersistentVolumeClaim.ClaimName}
 		switch err := r.APIReader.Get(ctx, key, &claim); {
 		case apierrors.IsNotFound(err):
 			complete = false // it may come later
@@ -121,7 +122,7 @@ func (r *QueueScalerReconciler) observeClaims(ctx context.Context, seen *observe
 	}
 	s.claims = claimState{modes: modes}
 	if complete {
-		s.claims.revision = s.soak.SoakedHash
+		s.claims.revision = s.Soak.SoakedHash
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/decision"
 	"github.com/queuescaler/queuescaler/internal/rollout"
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
@@ -75,8 +76,8 @@ func (r *QueueScalerReconciler) putFinalizer(ctx context.Context, qs *capacityv1
 }
 
 // finalize has the target make up for lent slots before they go with the QueueScaler.
-func (r *QueueScalerReconciler) finalize(ctx context.Context, seen *observed, s *scaler) (ctrl.Result, error) {
-	qs := seen.qs
+func (r *QueueScalerReconciler) finalize(ctx context.Context, seen *decision.Observation, s *scaler) (ctrl.Result, error) {
+	qs := seen.QueueScaler
 	if !controllerutil.ContainsFinalizer(qs, capacityv1alpha1.Finalizer) {
 		return ctrl.Result{}, nil
 	}
@@ -89,30 +90,30 @@ func (r *QueueScalerReconciler) finalize(ctx context.Context, seen *observed, s 
 }
 
 // makeUp scales the target to make up for lent slots, outside a rollout. It returns when to look again; 0: nothing more to wait for.
-func (r *QueueScalerReconciler) makeUp(ctx context.Context, seen *observed, s *scaler) (time.Duration, error) {
-	qs := seen.qs
+func (r *QueueScalerReconciler) makeUp(ctx context.Context, seen *decision.Observation, s *scaler) (time.Duration, error) {
+	qs := seen.QueueScaler
 	lent := int32(0)
-	for i := range seen.slots {
-		if seen.slots[i].State == standby.Lent {
+	for i := range seen.Slots {
+		if seen.Slots[i].State == standby.Lent {
 			lent++
 		}
 	}
-	left := finalizeWithin - seen.now.Sub(qs.DeletionTimestamp.Time)
-	if lent == 0 || left <= 0 || qs.Spec.Mode != capacityv1alpha1.ModeActive || seen.target == nil || seen.conflict != "" {
+	left := finalizeWithin - seen.Now.Sub(qs.DeletionTimestamp.Time)
+	if lent == 0 || left <= 0 || qs.Spec.Mode != capacityv1alpha1.ModeActive || seen.Target == nil || seen.Conflict != "" {
 		return 0, nil
 	}
 	if ending, err := r.namespaceTerminating(ctx, qs.Namespace); err != nil || ending {
 		return 0, err
 	}
 	live, err := r.liveTarget(ctx, seen)
-	if err != nil || live == nil || replicasOf(live) == 0 {
+	if err != nil || live == nil || decision.ReplicasOf(live) == 0 {
 		return 0, err
 	}
-	assessment, _ := rollout.Assess(seen.now, live, seen.replicaSets, s.rollout)
-	wanted := max(replicasOf(live), min(qs.Spec.MaxReplicas, ptr.Deref(qs.Status.DesiredReplicas, 0)))
+	assessment, _ := rollout.Assess(seen.Now, live, seen.ReplicaSets, s.Rollout)
+	wanted := max(decision.ReplicasOf(live), min(qs.Spec.MaxReplicas, ptr.Deref(qs.Status.DesiredReplicas, 0)))
 	again := min(left, 5*time.Second)
 	switch {
-	case replicasOf(live) < wanted && !assessment.InProgress():
+	case decision.ReplicasOf(live) < wanted && !assessment.InProgress():
 		if err := r.putScale(ctx, live, wanted); err != nil {
 			if apierrors.IsConflict(err) {
 				return time.Second, nil
@@ -120,9 +121,9 @@ func (r *QueueScalerReconciler) makeUp(ctx context.Context, seen *observed, s *s
 			return 0, err
 		}
 		r.emit(qs, rescaled(fmt.Sprintf("%d → %d: this QueueScaler is being deleted, and %d lent slots go with it once the new pods are available",
-			replicasOf(live), wanted, lent)))
+			decision.ReplicasOf(live), wanted, lent)))
 		return again, nil
-	case replicasOf(live) < wanted, live.Status.AvailableReplicas < wanted:
+	case decision.ReplicasOf(live) < wanted, live.Status.AvailableReplicas < wanted:
 		return again, nil
 	}
 	return 0, nil

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/decision"
 	"github.com/queuescaler/queuescaler/internal/metrics"
 	"github.com/queuescaler/queuescaler/internal/rollout"
 )
@@ -50,7 +51,7 @@ func TestRestoreOutlastsConflicts(t *testing.T) {
 		memory := &scaler{targetUID: "1", replicas: 10, generation: 1, digest: rollout.Digest(&target.Spec.Template)}
 		target.Generation, target.Spec.Replicas = 2, ptr.To(int32(3))
 		target.Spec.Template.Spec.Containers = []corev1.Container{{Name: "worker", Image: "example/worker:2"}}
-		seen := &observed{now: time.Unix(1, 0), qs: qs, target: target, assessment: rollout.Assessment{Permissions: rollout.Permissions{Restore: true}}}
+		seen := &decision.Observation{Now: time.Unix(1, 0), QueueScaler: qs, Target: target, Assessment: rollout.Assessment{Permissions: rollout.Permissions{Restore: true}}}
 
 		looks, done := 0, &acted{}
 		for err := error(apierrors.NewConflict(schema.GroupResource{}, "", nil)); err != nil; looks++ {

@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/decision"
 	"github.com/queuescaler/queuescaler/internal/metrics"
 	"github.com/queuescaler/queuescaler/internal/queue"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
@@ -86,15 +87,15 @@ func (r *QueueScalerReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 	if !qs.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, seen, memory)
 	}
-	plan := decide(seen, memory)
+	plan := decision.Decide(seen, &memory.Memory)
 	done := r.act(ctx, seen, plan, memory)
 	if err := r.report(ctx, seen, plan, done, memory); err != nil {
 		return ctrl.Result{}, err
 	}
-	if done.err != nil {
-		return ctrl.Result{}, done.err // tried again with growing delays
+	if done.Err != nil {
+		return ctrl.Result{}, done.Err // tried again with growing delays
 	}
-	return ctrl.Result{RequeueAfter: plan.again(seen, done)}, nil
+	return ctrl.Result{RequeueAfter: plan.Again(seen, &done.Outcome)}, nil
 }
 
 func (r *QueueScalerReconciler) forget(key types.NamespacedName) {
@@ -211,7 +212,7 @@ func (r *QueueScalerReconciler) pooledInNamespace(ctx context.Context, o client.
 	}
 	pooled := list.Items[:0:0]
 	for i := range list.Items {
-		if wantsPool(&list.Items[i].Spec) {
+		if decision.WantsPool(&list.Items[i].Spec) {
 			pooled = append(pooled, list.Items[i])
 		}
 	}

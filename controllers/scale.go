@@ -15,7 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/queuescaler/queuescaler/internal/rollout"
+	"github.com/queuescaler/queuescaler/internal/decision"
 	"github.com/queuescaler/queuescaler/internal/scaling"
 )
 
@@ -24,20 +24,19 @@ const scaleTries = 3
 
 // scale writes the target's replicas if the plan, made anew from a live copy of the Deployment, still wants it. A cached
 // copy that is behind cannot be told from a stable Deployment, and a write without a resourceVersion would be unconditional.
-func (r *QueueScalerReconciler) scale(ctx context.Context, seen *observed, d *decided, s *scaler, done *acted) error {
+func (r *QueueScalerReconciler) scale(ctx context.Context, seen *decision.Observation, d *decision.Decision, s *scaler, done *acted) error {
 	for range scaleTries {
 		live, err := r.liveTarget(ctx, seen)
 		if err != nil || live == nil {
 			return err
 		}
-		done.replicas = ptr.To(replicasOf(live))
-		assessment, _ := rollout.Assess(seen.now, live, seen.replicaSets, s.rollout)
-		plan, memory := scaling.Decide(seen.now, d.policy, scalingInput(seen, s, d.slots, live, assessment), d.before)
-		d.plan, s.decision = plan, memory
-		if plan.Replicas == nil || *plan.Replicas == replicasOf(live) {
+		done.Replicas = ptr.To(decision.ReplicasOf(live))
+		d.Anew(seen, &s.Memory, live)
+		plan := d.Plan
+		if plan.Replicas == nil || *plan.Replicas == decision.ReplicasOf(live) {
 			return nil
 		}
-		if *plan.Replicas == 0 && seen.qs.Status.ScaledToZeroTime == nil {
+		if *plan.Replicas == 0 && seen.QueueScaler.Status.ScaledToZeroTime == nil {
 			return nil // the intent is stored first; its write brings us back here
 		}
 		err = r.putScale(ctx, live, *plan.Replicas)
@@ -45,34 +44,34 @@ func (r *QueueScalerReconciler) scale(ctx context.Context, seen *observed, d *de
 			continue
 		}
 		if err != nil {
-			done.events = append(done.events, rescaleFailed(replicasOf(live), *plan.Replicas, err))
+			done.events = append(done.events, rescaleFailed(decision.ReplicasOf(live), *plan.Replicas, err))
 			return err
 		}
 		r.scaled(seen, s, live, plan, done)
 		return nil
 	}
-	return fmt.Errorf("deployment %s was written by others %d times while it was to be scaled", seen.target.Name, scaleTries)
+	return fmt.Errorf("deployment %s was written by others %d times while it was to be scaled", seen.Target.Name, scaleTries)
 }
 
 // scaled remembers a write, so that it is not taken for somebody else's.
-func (r *QueueScalerReconciler) scaled(seen *observed, s *scaler, live *appsv1.Deployment, plan scaling.Plan, done *acted) {
-	from, to := replicasOf(live), *plan.Replicas
-	s.replicas, s.lastScale = to, seen.now
-	done.replicas = &to
+func (r *QueueScalerReconciler) scaled(seen *decision.Observation, s *scaler, live *appsv1.Deployment, plan scaling.Plan, done *acted) {
+	from, to := decision.ReplicasOf(live), *plan.Replicas
+	s.replicas, s.LastScale = to, seen.Now
+	done.Replicas = &to
 	done.events = append(done.events, rescaled(plan.Message))
-	r.metrics.Scaled(client.ObjectKeyFromObject(seen.qs), from, to)
-	done.wrote = true
+	r.metrics.Scaled(client.ObjectKeyFromObject(seen.QueueScaler), from, to)
+	done.Wrote = true
 }
 
 // liveTarget reads the Deployment from the API server; nil when it is gone.
-func (r *QueueScalerReconciler) liveTarget(ctx context.Context, seen *observed) (*appsv1.Deployment, error) {
+func (r *QueueScalerReconciler) liveTarget(ctx context.Context, seen *decision.Observation) (*appsv1.Deployment, error) {
 	var live appsv1.Deployment
-	err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: seen.qs.Namespace, Name: seen.qs.Spec.ScaleTargetRef.Name}, &live)
+	err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: seen.QueueScaler.Namespace, Name: seen.QueueScaler.Spec.ScaleTargetRef.Name}, &live)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read deployment %s: %w", seen.qs.Spec.ScaleTargetRef.Name, err)
+		return nil, fmt.Errorf("read deployment %s: %w", seen.QueueScaler.Spec.ScaleTargetRef.Name, err)
 	}
 	return &live, nil
 }

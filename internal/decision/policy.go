@@ -1,7 +1,7 @@
 // Copyright 2026 The QueueScaler Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package decision
 
 import (
 	"strconv"
@@ -14,8 +14,8 @@ import (
 	"github.com/queuescaler/queuescaler/internal/scaling"
 )
 
-// policyOf turns a validated spec into what is decided by.
-func policyOf(spec *capacityv1alpha1.QueueScalerSpec) scaling.Policy {
+// PolicyOf turns a validated spec into what is decided by.
+func PolicyOf(spec *capacityv1alpha1.QueueScalerSpec) scaling.Policy {
 	p := scaling.Policy{
 		Min:        ptr.Deref(spec.MinReplicas, 1),
 		Max:        spec.MaxReplicas,
@@ -90,15 +90,15 @@ func priorRate(spec *capacityv1alpha1.QueueScalerSpec) float64 {
 	return rate
 }
 
-func soakTime(spec *capacityv1alpha1.QueueScalerSpec) time.Duration {
+func SoakTime(spec *capacityv1alpha1.QueueScalerSpec) time.Duration {
 	if spec.Rollout == nil {
 		return seconds(600)
 	}
 	return seconds(ptr.Deref(spec.Rollout.SoakSeconds, 600))
 }
 
-// suspended reports whether the mode is Suspended now, and until when; a zero end means until the mode is changed.
-func suspended(spec *capacityv1alpha1.QueueScalerSpec, now time.Time) (bool, time.Time) {
+// Suspended reports whether the mode is Suspended now, and until when; a zero end means until the mode is changed.
+func Suspended(spec *capacityv1alpha1.QueueScalerSpec, now time.Time) (bool, time.Time) {
 	if spec.Mode != capacityv1alpha1.ModeSuspended {
 		return false, time.Time{}
 	}
@@ -108,7 +108,7 @@ func suspended(spec *capacityv1alpha1.QueueScalerSpec, now time.Time) (bool, tim
 	return now.Before(spec.SuspendUntil.Time), spec.SuspendUntil.Time
 }
 
-func wantsPool(spec *capacityv1alpha1.QueueScalerSpec) bool { return spec.Standby.Replicas > 0 }
+func WantsPool(spec *capacityv1alpha1.QueueScalerSpec) bool { return spec.Standby.Replicas > 0 }
 
 func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }
 

@@ -1,7 +1,7 @@
 // Copyright 2026 The QueueScaler Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package controllers
+package decision
 
 import (
 	"fmt"
@@ -30,45 +30,45 @@ func unknown(reason, message string) scaling.Finding {
 }
 
 // ready is False only where somebody has to do something: waiting out a rollout is normal.
-func ready(seen *observed, d *decided, done *acted) scaling.Finding {
+func ready(seen *Observation, d *Decision, done *Outcome) scaling.Finding {
 	switch {
-	case seen.target == nil || seen.assessment.Missing:
-		return no(d.plan.Able.Reason, d.plan.Able.Message)
-	case seen.conflict != "":
-		return no(capacityv1alpha1.ReasonConflictingAutoscaler, seen.conflict)
-	case done.err != nil:
-		return no(done.reason, done.err.Error())
+	case seen.Target == nil || seen.Assessment.Missing:
+		return no(d.Plan.Able.Reason, d.Plan.Able.Message)
+	case seen.Conflict != "":
+		return no(capacityv1alpha1.ReasonConflictingAutoscaler, seen.Conflict)
+	case done.Err != nil:
+		return no(done.Reason, done.Err.Error())
 	}
-	if sample := firstNotFresh(seen.samples); sample != nil {
+	if sample := firstNotFresh(seen.Samples); sample != nil {
 		if sample.Reason == capacityv1alpha1.ReasonWaitingForReadings {
 			return unknown(sample.Reason, sample.Message)
 		}
 		return no(sample.Reason, queueMessage(seen, sample))
 	}
-	if isSuspended, until := suspended(&seen.qs.Spec, seen.now); isSuspended {
+	if isSuspended, until := Suspended(&seen.QueueScaler.Spec, seen.Now); isSuspended {
 		if until.IsZero() {
 			return yes(capacityv1alpha1.ReasonSuspended, "suspended until spec.mode is changed; nothing is written")
 		}
 		return yes(capacityv1alpha1.ReasonSuspended, fmt.Sprintf("suspended until %s; nothing is written", until.UTC().Format("2006-01-02 15:04:05 MST")))
 	}
-	if seen.qs.Spec.Mode == capacityv1alpha1.ModeDryRun {
+	if seen.QueueScaler.Spec.Mode == capacityv1alpha1.ModeDryRun {
 		return yes(capacityv1alpha1.ReasonDryRun, "mode is DryRun: decisions are made and reported, nothing is written")
 	}
 	return yes(capacityv1alpha1.ReasonReady, "observing, deciding and acting")
 }
 
-func ableToScale(d *decided, done *acted) scaling.Finding {
-	if done.scaleErr != nil {
-		return no(capacityv1alpha1.ReasonScaleFailed, done.scaleErr.Error())
+func ableToScale(d *Decision, done *Outcome) scaling.Finding {
+	if done.ScaleErr != nil {
+		return no(capacityv1alpha1.ReasonScaleFailed, done.ScaleErr.Error())
 	}
-	return d.plan.Able
+	return d.Plan.Able
 }
 
 // scalingActive names the queue that cannot be read, and what is kept meanwhile.
-func scalingActive(seen *observed, d *decided) scaling.Finding {
-	sample := firstNotFresh(seen.samples)
-	if sample == nil || d.plan.Active.Reason == capacityv1alpha1.ReasonScalingDisabled {
-		return d.plan.Active
+func scalingActive(seen *Observation, d *Decision) scaling.Finding {
+	sample := firstNotFresh(seen.Samples)
+	if sample == nil || d.Plan.Active.Reason == capacityv1alpha1.ReasonScalingDisabled {
+		return d.Plan.Active
 	}
 	if sample.Reason == capacityv1alpha1.ReasonWaitingForReadings {
 		return unknown(sample.Reason, sample.Message)
@@ -77,10 +77,10 @@ func scalingActive(seen *observed, d *decided) scaling.Finding {
 }
 
 // queueMessage adds to what the pool tells of a queue what that means here.
-func queueMessage(seen *observed, sample *queue.Sample) string {
+func queueMessage(seen *Observation, sample *queue.Sample) string {
 	message := fmt.Sprintf("queue %s: %s.", sample.Name, strings.TrimSuffix(sample.Message, "."))
-	if seen.target != nil {
-		message += fmt.Sprintf(" %d replicas kept: without fresh readings nothing scales down.", replicasOf(seen.target))
+	if seen.Target != nil {
+		message += fmt.Sprintf(" %d replicas kept: without fresh readings nothing scales down.", ReplicasOf(seen.Target))
 	}
 	if sample.ServerWide && sample.SharedBy > 0 {
 		message += fmt.Sprintf(" %d other QueueScalers affected.", sample.SharedBy)
@@ -97,8 +97,8 @@ func firstNotFresh(samples []queue.Sample) *queue.Sample {
 	return nil
 }
 
-func rolloutInProgress(seen *observed) scaling.Finding {
-	switch a := seen.assessment; {
+func rolloutInProgress(seen *Observation) scaling.Finding {
+	switch a := seen.Assessment; {
 	case a.Missing:
 		return unknown(capacityv1alpha1.ReasonTargetMissing, "there is no target")
 	case a.InProgress():
@@ -108,44 +108,44 @@ func rolloutInProgress(seen *observed) scaling.Finding {
 	}
 }
 
-func standbyReady(seen *observed, d *decided) scaling.Finding {
-	if !wantsPool(&seen.qs.Spec) {
+func standbyReady(seen *Observation, d *Decision) scaling.Finding {
+	if !WantsPool(&seen.QueueScaler.Spec) {
 		return no(capacityv1alpha1.ReasonStandbyDisabled, "spec.standby is not set: added capacity takes a whole start-up time")
 	}
-	if d.pool.Ready {
-		return yes(d.pool.Reason, d.pool.Message)
+	if d.Pool.Ready {
+		return yes(d.Pool.Reason, d.Pool.Message)
 	}
-	return no(d.pool.Reason, d.pool.Message)
+	return no(d.Pool.Reason, d.Pool.Message)
 }
 
 // rollbackAdvised: a stuck rollout whose new pods fail by themselves. What the cluster lacks never blames the revision.
-func rollbackAdvised(seen *observed) scaling.Finding {
-	if seen.target == nil || seen.assessment.State != rollout.Stuck || seen.trouble.Cluster {
+func rollbackAdvised(seen *Observation) scaling.Finding {
+	if seen.Target == nil || seen.Assessment.State != rollout.Stuck || seen.Trouble.Cluster {
 		return no(capacityv1alpha1.ReasonNoRollbackAdvised, "nothing speaks for a rollback")
 	}
-	to := revisionNumber(seen, seen.assessment.SettledHash)
+	to := RevisionNumber(seen, seen.Assessment.SettledHash)
 	return yes(capacityv1alpha1.ReasonRolloutStuck, rollbackMessage(seen, to))
 }
 
-func rollbackMessage(seen *observed, to int64) string {
-	message := seen.assessment.Message
-	if seen.trouble.Message != "" {
-		message += "; " + seen.trouble.Message
+func rollbackMessage(seen *Observation, to int64) string {
+	message := seen.Assessment.Message
+	if seen.Trouble.Message != "" {
+		message += "; " + seen.Trouble.Message
 	}
-	command := "kubectl rollout undo deployment/" + seen.target.Name
+	command := "kubectl rollout undo deployment/" + seen.Target.Name
 	if to > 0 {
 		command += fmt.Sprintf(" --to-revision=%d", to)
 	}
-	message += ". Roll back: " + command + fmt.Sprintf(" -n %s", seen.qs.Namespace)
+	message += ". Roll back: " + command + fmt.Sprintf(" -n %s", seen.QueueScaler.Namespace)
 	if plan := rollbackPlan(seen); plan != "" {
 		return message + ". Rollback plan: " + plan
 	}
 	return message + ". No rollback plan is written down: set spec.rollout.rollbackPlan"
 }
 
-func rollbackPlan(seen *observed) string {
-	if r := seen.qs.Spec.Rollout; r != nil && r.RollbackPlan != "" {
+func rollbackPlan(seen *Observation) string {
+	if r := seen.QueueScaler.Spec.Rollout; r != nil && r.RollbackPlan != "" {
 		return r.RollbackPlan
 	}
-	return clip(seen.target.Annotations[capacityv1alpha1.AnnotationRollbackPlan], 1024)
+	return Clip(seen.Target.Annotations[capacityv1alpha1.AnnotationRollbackPlan], 1024)
 }

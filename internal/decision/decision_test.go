@@ -1,0 +1,262 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package decision
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/rollout"
+	"github.com/queuescaler/queuescaler/internal/scaling"
+)
+
+var noon = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+
+// What is remembered must be the same after a restart, but for what is finer than a second.
+func TestMemorySurvivesInStatus(t *testing.T) {
+	s := &Memory{
+
+		Rollout: rollout.Memory{
+			UID: types.UID("d"), SettledHash: "a", SettledTemplateDigest: "digest", SettledReplicas: 12, Unsettled: true,
+			StuckHash: "b", StuckReadyReplicas: 3, StuckAt: noon.Add(time.Second), State: rollout.Rolling, Since: noon, HeldSince: noon.Add(-time.Minute),
+		},
+		Soak:     rollout.Soak{Hash: "c", Since: noon.Add(-time.Hour), SoakedHash: "a"},
+		Restored: "b", Released: "c", LastScale: noon,
+	}
+	qs := &capacityv1alpha1.QueueScaler{ObjectMeta: metav1.ObjectMeta{UID: "qs"}}
+	qs.Status.LastScaleTime = StatusTime(s.LastScale)
+	qs.Status.Rollout = &capacityv1alpha1.RolloutStatus{State: capacityv1alpha1.RolloutRolling, Since: StatusTime(noon), Memory: s.memoryStatus()}
+	qs.Status.Backlog = &capacityv1alpha1.BacklogStatus{ServicePerReplica: "6.2", ServiceRateKnown: capacityv1alpha1.ServiceRateMeasured}
+	got := Recall(&qs.Status)
+	if diff := cmp.Diff(s.Rollout, got.Rollout); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(s.Soak, got.Soak); diff != "" {
+		t.Error(diff)
+	}
+	if got.Restored != s.Restored || got.Released != s.Released || !got.LastScale.Equal(s.LastScale) {
+		t.Errorf("restored %q, released %q, last scale %v", got.Restored, got.Released, got.LastScale)
+	}
+	got.Capacity.Configure(settingsOf(&capacityv1alpha1.QueueScalerSpec{Queues: []capacityv1alpha1.Queue{{Name: "q"}}}))
+	if rate := got.Capacity.ServiceRate(); rate.PerReplica != 6.2 {
+		t.Errorf("the measured service rate is %v after a restart, want 6.2", rate.PerReplica)
+	}
+}
+
+func TestPolicyOfADefaultedSpec(t *testing.T) {
+	spec := &capacityv1alpha1.QueueScalerSpec{
+		MinReplicas: ptr.To[int32](0), MaxReplicas: 40,
+		Objective: capacityv1alpha1.Objective{Drain: capacityv1alpha1.DrainObjective{
+			Seconds: 60, MessagesPerSecondPerReplica: "0.25", TargetUtilizationPercent: 80, Concurrency: 4}},
+		Rollout: &capacityv1alpha1.Rollout{Policy: capacityv1alpha1.RolloutScaleUpOnly, Lending: capacityv1alpha1.LendingForbid, HoldTimeoutSeconds: 300},
+		Behavior: &capacityv1alpha1.Behavior{ScaleUp: &capacityv1alpha1.ScalingRules{
+			SelectPolicy: capacityv1alpha1.SelectMin,
+			Policies:     []capacityv1alpha1.ScalingPolicy{{Type: capacityv1alpha1.PercentScalingPolicy, Value: 100, PeriodSeconds: 15}}}},
+		Fallback: capacityv1alpha1.Fallback{AfterSeconds: 120, MinReplicas: 12},
+	}
+	want := scaling.Policy{
+		Min: 0, Max: 40,
+		Drain: &scaling.Drain{Seconds: 60, Utilization: 0.8, Concurrency: 4, Prior: 0.25},
+		Behavior: scaling.Behavior{
+			ScaleUp:   scaling.Rules{Tolerance: 0.1, SelectMin: true, Policies: []scaling.RatePolicy{{Percent: true, Value: 100, Period: 15 * time.Second}}},
+			ScaleDown: scaling.DefaultBehavior().ScaleDown,
+		},
+		Rollout:  scaling.RolloutPolicy{Mode: scaling.ScaleUpOnly, ForbidLending: true, HoldTimeout: 5 * time.Minute},
+		Fallback: &scaling.Fallback{After: 2 * time.Minute, Min: 12},
+	}
+	if diff := cmp.Diff(want, PolicyOf(spec)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSuspendedEndsByItsTime(t *testing.T) {
+	spec := &capacityv1alpha1.QueueScalerSpec{Mode: capacityv1alpha1.ModeSuspended, SuspendUntil: ptr.To(metav1.NewTime(noon))}
+	if is, _ := Suspended(spec, noon.Add(-time.Second)); !is {
+		t.Error("not suspended before suspendUntil")
+	}
+	if is, _ := Suspended(spec, noon); is {
+		t.Error("still suspended at suspendUntil")
+	}
+}
+
+func TestMaxUnavailable(t *testing.T) {
+	for _, c := range []struct {
+		strategy           appsv1.DeploymentStrategyType
+		surge, unavailable string
+		want               int32
+	}{
+		{appsv1.RollingUpdateDeploymentStrategyType, "25%", "25%", 2},
+		{appsv1.RollingUpdateDeploymentStrategyType, "1", "0", 0},
+		{appsv1.RollingUpdateDeploymentStrategyType, "0%", "5%", 1},
+		{appsv1.RollingUpdateDeploymentStrategyType, "1", "99", 10},
+		{appsv1.RecreateDeploymentStrategyType, "1", "1", 0},
+	} {
+		d := &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](10), Strategy: appsv1.DeploymentStrategy{
+			Type: c.strategy, RollingUpdate: &appsv1.RollingUpdateDeployment{
+				MaxSurge: ptr.To(intstr.Parse(c.surge)), MaxUnavailable: ptr.To(intstr.Parse(c.unavailable))}}}}
+		if got := maxUnavailable(d); got != c.want {
+			t.Errorf("%s surge %s unavailable %s of 10: got %d, want %d", c.strategy, c.surge, c.unavailable, got, c.want)
+		}
+	}
+}
+
+func TestTroubleNamesAPodAndWhoIsToBlame(t *testing.T) {
+	waiting := func(name, reason string) corev1.Pod {
+		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{
+			{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}}}}
+	}
+	unschedulable := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{
+		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
+		Message: "0/3 nodes are available", LastTransitionTime: metav1.NewTime(noon)}}}}
+	quota := &appsv1.Deployment{Status: appsv1.DeploymentStatus{Conditions: []appsv1.DeploymentCondition{{
+		Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "exceeded quota"}}}}
+	for _, c := range []struct {
+		name    string
+		d       *appsv1.Deployment
+		pods    []corev1.Pod
+		cluster bool
+		says    string
+	}{
+		{"nothing", &appsv1.Deployment{}, []corev1.Pod{waiting("a", "ContainerCreating")}, false, ""},
+		{"a crash is the revision's own", &appsv1.Deployment{}, []corev1.Pod{waiting("a", "CrashLoopBackOff"), waiting("b", "CrashLoopBackOff")}, false, "2 pods cannot run, one is b: CrashLoopBackOff"},
+		{"scheduling is the cluster's", &appsv1.Deployment{}, []corev1.Pod{waiting("a", "CrashLoopBackOff"), unschedulable}, true, "pod p cannot be scheduled: 0/3 nodes are available"},
+		{"an image is the cluster's", &appsv1.Deployment{}, []corev1.Pod{waiting("a", "ImagePullBackOff")}, true, "pod a cannot pull the image"},
+		{"a quota is the cluster's", quota, nil, true, "exceeded quota"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := TroubleOf(c.d, c.pods)
+			if got.Cluster != c.cluster || !strings.Contains(got.Message, c.says) || (c.says == "") != (got.Message == "") {
+				t.Errorf("got %+v", got)
+			}
+		})
+	}
+}
+
+func TestNumbersAloneAreWrittenSeldom(t *testing.T) {
+	of := func(messages int64, reason string) *capacityv1alpha1.QueueScalerStatus {
+		return &capacityv1alpha1.QueueScalerStatus{
+			Backlog:  &capacityv1alpha1.BacklogStatus{Messages: &messages},
+			Decision: &capacityv1alpha1.Decision{Reason: reason, Message: reason + " " + time.Duration(messages).String()},
+		}
+	}
+	for _, c := range []struct {
+		name     string
+		old, now *capacityv1alpha1.QueueScalerStatus
+		since    time.Duration
+		want     bool
+	}{
+		{"nothing changed", of(1, "a"), of(1, "a"), time.Hour, false},
+		{"a number, just written", of(1, "a"), of(2, "a"), 4 * time.Second, false},
+		{"a number, 5 s after", of(1, "a"), of(2, "a"), 5 * time.Second, true},
+		{"a decision, at once", of(1, "a"), of(1, "b"), 0, true},
+		{"the clock went back", of(1, "a"), of(2, "a"), -time.Hour, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := WorthWriting(c.old, c.now, noon, noon.Add(-c.since)); got != c.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+func TestNumbersForPeople(t *testing.T) {
+	for v, want := range map[float64]string{0: "0", 0.25: "0.25", 6.238: "6.24", 62.38: "62.4", 623.8: "624", 1e6: "1000000"} {
+		if got := decimal(&v); got != want {
+			t.Errorf("decimal(%v) = %q, want %q", v, got, want)
+		}
+	}
+	if got := decimal(nil); got != "" {
+		t.Errorf("what is not known is %q, want nothing", got)
+	}
+	for d, want := range map[time.Duration]string{48 * time.Second: "48s", 119 * time.Second: "119s", 10 * time.Minute: "10m", 3 * time.Hour: "3h"} {
+		if got := briefly(d); got != want {
+			t.Errorf("briefly(%v) = %q, want %q", d, got, want)
+		}
+	}
+	if got := Clip("12 → 17", 6); got != "12 …" || len(got) > 6 {
+		t.Errorf("clip cut a character in two, or too late: %q", got)
+	}
+}
+
+// The intent to scale to 0 must outlive a cache that is behind: without it, our own 0 would count as somebody's emergency stop.
+func TestTheIntentToScaleToZeroIsKept(t *testing.T) {
+	at := StatusTime(noon.Add(-time.Minute))
+	to := func(n int32) scaling.Plan { return scaling.Plan{Replicas: &n} }
+	for _, c := range []struct {
+		name   string
+		cached int32
+		live   *int32
+		plan   scaling.Plan
+		was    *metav1.Time
+		want   *metav1.Time
+	}{
+		{"decided: stored before the write", 1, nil, to(0), nil, StatusTime(noon)},
+		{"about to be written", 1, ptr.To[int32](0), to(0), at, at},
+		{"written, and the cache is behind", 1, ptr.To[int32](0), scaling.Plan{}, at, at},
+		{"at 0", 0, nil, scaling.Plan{}, at, at},
+		{"at 0, by somebody else", 0, nil, scaling.Plan{}, nil, nil},
+		{"at 0, and scaled up now", 0, ptr.To[int32](10), to(10), at, nil},
+		{"replicas again", 10, nil, scaling.Plan{}, at, nil},
+		{"no longer wanted", 1, nil, scaling.Plan{}, at, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			seen := &Observation{Now: noon, QueueScaler: &capacityv1alpha1.QueueScaler{}, Target: &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: &c.cached}}}
+			seen.QueueScaler.Status.ScaledToZeroTime = c.was
+			if diff := cmp.Diff(c.want, scaledToZero(seen, &Decision{Plan: c.plan}, &Outcome{Replicas: c.live})); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// The target was stable, a backlog came: a person reads one line.
+func TestDiagnosis(t *testing.T) {
+	target := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "availability"}, Spec: appsv1.DeploymentSpec{Replicas: ptr.To[int32](12)}, Status: appsv1.DeploymentStatus{AvailableReplicas: 12}}
+	freshly := []queue.Sample{{Name: "q", Quality: queue.Fresh, Reading: &queue.Reading{Time: noon, Depth: 2400}}}
+	old := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"pod-template-hash": "old"}, Annotations: map[string]string{"deployment.kubernetes.io/revision": "6"}}}
+	stuck := rollout.Assessment{State: rollout.Stuck, SettledHash: "old", Message: "revision 7 stuck"}
+	surge := scaling.Plan{Desired: ptr.To[int32](17), Replicas: ptr.To[int32](17), Message: "12 → 17"}
+	for _, c := range []struct {
+		name   string
+		seen   Observation
+		d      Decision
+		cause  capacityv1alpha1.Cause
+		advice string
+		says   string
+	}{
+		{"calm", Observation{Target: target, Samples: freshly}, Decision{Plan: scaling.Plan{Desired: ptr.To[int32](12)}},
+			capacityv1alpha1.CauseHealthy, "", ""},
+		{"a surge", Observation{Target: target, Samples: freshly}, Decision{Plan: surge},
+			capacityv1alpha1.CauseDemandSurge, "ScalingUp", "12 → 17"},
+		{"a surge in a rollout", Observation{Target: target, Samples: freshly}, Decision{Plan: scaling.Plan{Desired: ptr.To[int32](17), Held: true}},
+			capacityv1alpha1.CauseDemandSurge, "Wait", ""},
+		{"a stuck rollout", Observation{Target: target, Samples: freshly, Assessment: stuck, ReplicaSets: []*appsv1.ReplicaSet{old}}, Decision{Plan: surge},
+			capacityv1alpha1.CauseRolloutStuck, "RollBack:6", "kubectl rollout undo deployment/availability --to-revision=6"},
+		{"a rollout stuck for want of nodes blames no revision", Observation{Target: target, Samples: freshly, Assessment: stuck, Trouble: PodTrouble{Cluster: true, Message: "no nodes"}}, Decision{Plan: surge},
+			capacityv1alpha1.CauseCapacityMissing, "CheckCluster", "no nodes"},
+		{"no data", Observation{Target: target, Samples: []queue.Sample{{Name: "q", Quality: queue.Unavailable, Reason: capacityv1alpha1.ReasonQueueTimeout, Message: "no answer.", SharedBy: 38, ServerWide: true}}}, Decision{Plan: surge},
+			capacityv1alpha1.CauseDataUnavailable, "CheckQueue", "queue q: no answer. 12 replicas kept: without fresh readings nothing scales down. 38 other QueueScalers affected."},
+		{"stalled", Observation{Target: target, Samples: freshly}, Decision{Plan: surge, stalledSince: noon.Add(-6 * time.Minute)},
+			capacityv1alpha1.CauseConsumersStalled, "CheckConsumers", "11:54:00"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.seen.Now, c.seen.QueueScaler = noon, &capacityv1alpha1.QueueScaler{}
+			got := diagnose(&c.seen, &c.d)
+			if got.Cause != c.cause || got.Advice != c.advice || !strings.Contains(got.Message, c.says) {
+				t.Errorf("got %s, %q: %s", got.Cause, got.Advice, got.Message)
+			}
+		})
+	}
+}

@@ -1,0 +1,112 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package decision
+
+import (
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/rollout"
+)
+
+// stalledAfter is how long messages wait with nothing completed until the consumers are taken to be stalled; longer where
+// one message takes longer.
+const stalledAfter = 5 * time.Minute
+
+// diagnose says what goes on and what to do: first what must be mended before anything else can help.
+func diagnose(seen *Observation, d *Decision) *capacityv1alpha1.Diagnosis {
+	for _, cause := range []func(*Observation, *Decision) *capacityv1alpha1.Diagnosis{
+		dataUnavailable, rolloutStuck, capacityMissing, consumersStalled, redelivering, demandSurge,
+	} {
+		if found := cause(seen, d); found != nil {
+			found.Since = StatusTime(seen.Now)
+			found.Message = Clip(found.Message, 2048)
+			return found
+		}
+	}
+	return &capacityv1alpha1.Diagnosis{Cause: capacityv1alpha1.CauseHealthy, Since: StatusTime(seen.Now)}
+}
+
+func dataUnavailable(seen *Observation, _ *Decision) *capacityv1alpha1.Diagnosis {
+	sample := firstNotFresh(seen.Samples)
+	if sample == nil {
+		return nil
+	}
+	found := &capacityv1alpha1.Diagnosis{Cause: capacityv1alpha1.CauseDataUnavailable, Message: queueMessage(seen, sample)}
+	if sample.Reason != capacityv1alpha1.ReasonWaitingForReadings {
+		found.Advice = capacityv1alpha1.AdviceCheckQueue
+	}
+	return found
+}
+
+func rolloutStuck(seen *Observation, _ *Decision) *capacityv1alpha1.Diagnosis {
+	if seen.Target == nil || seen.Assessment.State != rollout.Stuck || seen.Trouble.Cluster {
+		return nil
+	}
+	to := RevisionNumber(seen, seen.Assessment.SettledHash)
+	advice := capacityv1alpha1.AdviceRollBack
+	if to > 0 {
+		advice = fmt.Sprintf("%s:%d", advice, to)
+	}
+	return &capacityv1alpha1.Diagnosis{Cause: capacityv1alpha1.CauseRolloutStuck, Advice: advice, Message: rollbackMessage(seen, to)}
+}
+
+func capacityMissing(seen *Observation, _ *Decision) *capacityv1alpha1.Diagnosis {
+	if seen.Target == nil || seen.Trouble.Message == "" {
+		return nil
+	}
+	return &capacityv1alpha1.Diagnosis{
+		Cause: capacityv1alpha1.CauseCapacityMissing, Advice: capacityv1alpha1.AdviceCheckCluster,
+		Message: fmt.Sprintf("%d of %d replicas are available: %s", seen.Target.Status.AvailableReplicas, ReplicasOf(seen.Target), seen.Trouble.Message),
+	}
+}
+
+func consumersStalled(seen *Observation, d *Decision) *capacityv1alpha1.Diagnosis {
+	if seen.Target == nil || d.stalledSince.IsZero() {
+		return nil
+	}
+	patience := stalledAfter
+	if rate := d.Input.Rate.PerReplica; rate > 0 && d.Policy.Drain != nil {
+		patience = max(patience, time.Duration(min(5*d.Policy.Drain.Concurrency/rate, 1e6)*float64(time.Second)))
+	}
+	if seen.Now.Sub(d.stalledSince) < patience || seen.Target.Status.AvailableReplicas == 0 {
+		return nil
+	}
+	return &capacityv1alpha1.Diagnosis{
+		Cause: capacityv1alpha1.CauseConsumersStalled, Advice: capacityv1alpha1.AdviceCheckConsumers,
+		Message: fmt.Sprintf("messages have waited since %s and none was completed, with %d replicas available: look at the consumers' logs",
+			d.stalledSince.UTC().Format(time.TimeOnly), seen.Target.Status.AvailableReplicas),
+	}
+}
+
+func redelivering(_ *Observation, d *Decision) *capacityv1alpha1.Diagnosis {
+	if !d.Plan.CheckQueue {
+		return nil
+	}
+	return &capacityv1alpha1.Diagnosis{Cause: capacityv1alpha1.CauseDemandSurge, Advice: capacityv1alpha1.AdviceCheckQueue, Message: d.Plan.Message}
+}
+
+func demandSurge(seen *Observation, d *Decision) *capacityv1alpha1.Diagnosis {
+	if seen.Target == nil || d.Plan.Desired == nil {
+		return nil
+	}
+	found := &capacityv1alpha1.Diagnosis{Cause: capacityv1alpha1.CauseDemandSurge, Message: d.Plan.Message}
+	short := *d.Plan.Desired > seen.Target.Status.AvailableReplicas
+	switch missed := d.Plan.ObjectiveMet.Status == metav1.ConditionFalse; {
+	case d.Plan.Limited.Reason == capacityv1alpha1.ReasonTooManyReplicas && missed:
+		found.Advice, found.Message = capacityv1alpha1.AdviceRaiseMaxReplicas, d.Plan.Limited.Message
+	case short && d.Plan.Held:
+		found.Advice = capacityv1alpha1.AdviceWait
+	case short && d.Plan.Replicas != nil, short && ReplicasOf(seen.Target) > seen.Target.Status.AvailableReplicas:
+		found.Advice = capacityv1alpha1.AdviceScalingUp
+	case missed:
+		found.Advice = capacityv1alpha1.AdviceWait
+	default:
+		return nil
+	}
+	return found
+}

@@ -1,0 +1,137 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package decision
+
+import (
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/capacity"
+	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/rollout"
+	"github.com/queuescaler/queuescaler/internal/scaling"
+)
+
+// Memory is what is remembered of one QueueScaler from one look to the next. All that must survive a restart is in its
+// status too. It is not safe for concurrent use.
+type Memory struct {
+	Rollout  rollout.Memory
+	Soak     rollout.Soak
+	Scaling  scaling.Memory
+	Capacity *capacity.Estimator
+	// specGeneration is the spec's that the estimator was set up for.
+	specGeneration int64
+
+	// Contest remembers another writer of the target's replicas.
+	Contest scaling.Contest
+	// Restored is the revision in whose rollout lowered replicas were restored, Released the one whose hold was ended.
+	Restored, Released string
+	// LastScale is when the target was last written.
+	LastScale time.Time
+	// stalledSince is since when messages wait and none is completed.
+	stalledSince time.Time
+}
+
+// Recall restores the memory from status.
+func Recall(status *capacityv1alpha1.QueueScalerStatus) Memory {
+	s := Memory{Capacity: capacity.NewEstimator(measuredRate(status)), LastScale: TimeOf(status.LastScaleTime)}
+	if r := status.Rollout; r != nil {
+		s.Rollout, s.Soak = recallRollout(r)
+		if r.Memory != nil {
+			s.Restored, s.Released = r.Memory.RestoredHash, r.Memory.ReleasedHash
+		}
+	}
+	return s
+}
+
+// Assess says what the target's rollout is doing, and carries the memory of rollouts on.
+func (s *Memory) Assess(seen *Observation) {
+	if was := s.Rollout.UID; seen.Target != nil && was != "" && was != seen.Target.UID {
+		s.Soak = rollout.Soak{} // another Deployment of the same name has proved nothing yet
+	}
+	seen.Assessment, s.Rollout = rollout.Assess(seen.Now, seen.Target, seen.ReplicaSets, s.Rollout)
+	if seen.Target != nil {
+		s.Soak = s.Soak.Next(seen.Now, seen.Assessment, seen.Target, SoakTime(&seen.QueueScaler.Spec))
+	}
+}
+
+// Learn takes in what the queues told since the last look: readings has those of each queue, oldest first.
+func (s *Memory) Learn(seen *Observation, readings [][]queue.Reading) {
+	s.Capacity.Configure(settingsOf(&seen.QueueScaler.Spec))
+	if s.specGeneration != seen.QueueScaler.Generation {
+		// A queue may be read from another source now: what it told before is no past of the new one.
+		for i := range seen.QueueScaler.Spec.Queues {
+			s.Capacity.Restart(i)
+		}
+		s.specGeneration = seen.QueueScaler.Generation
+	}
+	s.Capacity.Serve(serving(seen))
+	for i, fresh := range readings {
+		for _, reading := range fresh {
+			s.Capacity.Observe(i, reading)
+		}
+	}
+}
+
+// measuredRate is the service rate that was measured before a restart; 0 if none was.
+func measuredRate(status *capacityv1alpha1.QueueScalerStatus) float64 {
+	if status.Backlog == nil || status.Backlog.ServiceRateKnown != capacityv1alpha1.ServiceRateMeasured {
+		return 0
+	}
+	rate, err := strconv.ParseFloat(status.Backlog.ServicePerReplica, 64)
+	if err != nil {
+		return 0
+	}
+	return rate
+}
+
+func recallRollout(r *capacityv1alpha1.RolloutStatus) (rollout.Memory, rollout.Soak) {
+	m := r.Memory
+	if m == nil {
+		return rollout.Memory{}, rollout.Soak{}
+	}
+	memory := rollout.Memory{
+		UID:                   types.UID(m.UID),
+		SettledHash:           m.SettledHash,
+		SettledTemplateDigest: m.SettledDigest,
+		SettledReplicas:       ptr.Deref(m.SettledReplicas, 0),
+		Unsettled:             m.Unsettled != "",
+		StuckHash:             m.StuckHash,
+		StuckReadyReplicas:    ptr.Deref(m.StuckReadyReplicas, 0),
+		StuckAt:               TimeOf(m.StuckAt),
+		State:                 rollout.State(r.State),
+		Since:                 TimeOf(r.Since),
+		HeldSince:             TimeOf(m.HeldSince),
+	}
+	return memory, rollout.Soak{Hash: m.CompletedHash, Since: TimeOf(m.CompletedAt), SoakedHash: m.SoakedHash}
+}
+
+// memoryStatus is the inverse of recallRollout.
+func (s *Memory) memoryStatus() *capacityv1alpha1.RolloutMemory {
+	m := &capacityv1alpha1.RolloutMemory{
+		UID:             string(s.Rollout.UID),
+		SettledHash:     s.Rollout.SettledHash,
+		SettledDigest:   s.Rollout.SettledTemplateDigest,
+		SettledReplicas: &s.Rollout.SettledReplicas,
+		HeldSince:       StatusTime(s.Rollout.HeldSince),
+		StuckHash:       s.Rollout.StuckHash,
+		StuckAt:         StatusTime(s.Rollout.StuckAt),
+		CompletedHash:   s.Soak.Hash,
+		CompletedAt:     StatusTime(s.Soak.Since),
+		SoakedHash:      s.Soak.SoakedHash,
+		RestoredHash:    s.Restored,
+		ReleasedHash:    s.Released,
+	}
+	if s.Rollout.Unsettled {
+		m.Unsettled = capacityv1alpha1.RolloutRolling
+	}
+	if s.Rollout.StuckHash != "" {
+		m.StuckReadyReplicas = &s.Rollout.StuckReadyReplicas
+	}
+	return m
+}
