@@ -57,12 +57,12 @@ type QueueScalerReconciler struct {
 // +kubebuilder:rbac:groups=capacity.queuescaler.io,resources=queuescalers,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=capacity.queuescaler.io,resources=queuescalers/status,verbs=patch
 // +kubebuilder:rbac:groups=capacity.queuescaler.io,resources=queuescalers/finalizers,verbs=update
-// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=apps,resources=deployments/scale,verbs=update
 // +kubebuilder:rbac:groups=apps,resources=replicasets;controllerrevisions,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=secrets;configmaps;persistentvolumeclaims;namespaces,verbs=get
+// +kubebuilder:rbac:groups="",resources=secrets;configmaps;persistentvolumeclaims;serviceaccounts;namespaces,verbs=get
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch
 // +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=get;list;watch

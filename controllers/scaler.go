@@ -31,6 +31,8 @@ type scaler struct {
 	// config digests what the pool's template refers to, claims tells how its volumes are accessed.
 	config configState
 	claims claimState
+	// refused is why a rollback that is asked for was not carried out, as it was told last.
+	refused string
 	// numbersAt is when status was last written for its numbers alone.
 	numbersAt time.Time
 }

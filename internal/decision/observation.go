@@ -57,22 +57,3 @@ type Observation struct {
 	ConfigDigest string
 	ConfigSoaked bool
 }
-
-// serving is who works on the queues.
-func serving(seen *Observation) capacity.Serving {
-	if seen.Target == nil {
-		return capacity.Serving{Disturbed: true}
-	}
-	a := seen.Assessment
-	now := capacity.Serving{
-		Replicas: seen.Target.Status.AvailableReplicas, Revision: a.New.Hash,
-		Disturbed: a.InProgress() || a.State == rollout.Scaling || a.Degraded,
-	}
-	for i := range seen.Slots {
-		if slot := &seen.Slots[i]; slot.State == standby.Lent {
-			now.Replicas++
-			now.Disturbed = now.Disturbed || slot.Revision != a.New.Hash
-		}
-	}
-	return now
-}
