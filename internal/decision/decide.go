@@ -25,7 +25,7 @@ func scalingInput(seen *Observation, s *Memory, pool standby.PoolInput, live *ap
 		Conflict:  seen.Conflict,
 		Rollout:   rolloutInput(seen, a),
 		Queues:    queueInputs(seen, s),
-		Rate:      s.Capacity.ServiceRate(),
+		Rate:      s.rates.service(priorRate(&seen.QueueScaler.Spec)),
 		Pool:      scalingPool(seen.Now, pool, seen.Slots),
 	}
 	if live == nil || a.Missing {
@@ -71,6 +71,7 @@ func rolloutInput(seen *Observation, a rollout.Assessment) scaling.Rollout {
 }
 
 func queueInputs(seen *Observation, s *Memory) []scaling.Queue {
+	longest := longestMessage(&seen.QueueScaler.Spec, s)
 	queues := make([]scaling.Queue, len(seen.Samples))
 	for i, sample := range seen.Samples {
 		spec := &seen.QueueScaler.Spec.Queues[i]
@@ -83,13 +84,22 @@ func queueInputs(seen *Observation, s *Memory) []scaling.Queue {
 		}
 		if q.Fresh {
 			q.Depth, q.InFlight = sample.Reading.Depth, sample.Reading.InFlight
-			estimate := s.Capacity.Queue(i)
+			estimate := s.Capacity.Queue(i, longest)
 			q.Arrival, q.Throughput = estimate.Arrival, estimate.Throughput
 			q.Redelivered, q.QuietSince = estimate.Redelivered, estimate.QuietSince
 		}
 		queues[i] = q
 	}
 	return queues
+}
+
+// longestMessage is c/μ, how long one message takes; 0 where μ is not known.
+func longestMessage(spec *capacityv1alpha1.QueueScalerSpec, s *Memory) time.Duration {
+	rate := s.rates.service(priorRate(spec)).PerReplica
+	if rate <= 0 {
+		return 0
+	}
+	return time.Duration(min(settingsOf(spec).Concurrency/rate, 3600) * float64(time.Second))
 }
 
 // maxUnavailable resolves the strategy's own to pods, rounded down as the Deployment controller does. Both at zero would

@@ -49,8 +49,7 @@ func TestMemorySurvivesInStatus(t *testing.T) {
 	if got.Restored != s.Restored || got.Released != s.Released || !got.LastScale.Equal(s.LastScale) {
 		t.Errorf("restored %q, released %q, last scale %v", got.Restored, got.Released, got.LastScale)
 	}
-	got.Capacity.Configure(settingsOf(&capacityv1alpha1.QueueScalerSpec{Queues: []capacityv1alpha1.Queue{{Name: "q"}}}))
-	if rate := got.Capacity.ServiceRate(); rate.PerReplica != 6.2 {
+	if rate := got.rates.service(0); rate.PerReplica != 6.2 {
 		t.Errorf("the measured service rate is %v after a restart, want 6.2", rate.PerReplica)
 	}
 }

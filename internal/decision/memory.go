@@ -24,6 +24,7 @@ type Memory struct {
 	Soak     rollout.Soak
 	Scaling  scaling.Memory
 	Capacity *capacity.Estimator
+	rates    rates
 	// specGeneration is the spec's that the estimator was set up for.
 	specGeneration int64
 
@@ -39,7 +40,7 @@ type Memory struct {
 
 // Recall restores the memory from status.
 func Recall(status *capacityv1alpha1.QueueScalerStatus) Memory {
-	s := Memory{Capacity: capacity.NewEstimator(measuredRate(status)), LastScale: TimeOf(status.LastScaleTime)}
+	s := Memory{Capacity: capacity.NewEstimator(), rates: rates{inherited: measuredRate(status)}, LastScale: TimeOf(status.LastScaleTime)}
 	if r := status.Rollout; r != nil {
 		s.Rollout, s.Soak = recallRollout(r)
 		if r.Memory != nil {
@@ -70,12 +71,14 @@ func (s *Memory) Learn(seen *Observation, readings [][]queue.Reading) {
 		}
 		s.specGeneration = seen.QueueScaler.Generation
 	}
-	s.Capacity.Serve(serving(seen))
+	now := serving(seen)
+	s.Capacity.Serve(seen.Now, now)
 	for i, fresh := range readings {
 		for _, reading := range fresh {
 			s.Capacity.Observe(i, reading)
 		}
 	}
+	s.rates.learn(now.Revision, s.Capacity.Blocks())
 }
 
 // measuredRate is the service rate that was measured before a restart; 0 if none was.

@@ -70,8 +70,11 @@ func serving(seen *Observation) capacity.Serving {
 	}
 	for i := range seen.Slots {
 		if slot := &seen.Slots[i]; slot.State == standby.Lent {
-			now.Replicas++
-			now.Disturbed = now.Disturbed || slot.Revision != a.New.Hash
+			if slot.Revision == a.New.Hash {
+				now.Replicas++
+			} else {
+				now.Others++
+			}
 		}
 	}
 	return now
