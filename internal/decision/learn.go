@@ -26,7 +26,7 @@ func (s *Memory) Learn(seen *Observation, readings [][]queue.Reading) {
 	}
 	s.growth = s.growth.next(seen)
 	s.Ledger.Enter(seen.Now, ledgerTarget(seen, s))
-	s.Capacity.Serve(serving(seen, s))
+	s.Capacity.Serve(seen.Now, serving(seen, s))
 	for i, fresh := range readings {
 		for _, reading := range fresh {
 			s.Capacity.Observe(i, reading)

@@ -19,7 +19,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
-	"github.com/queuescaler/queuescaler/internal/capacity"
 	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/internal/rollout"
 	"github.com/queuescaler/queuescaler/internal/standby"

@@ -123,7 +123,7 @@ func or[T comparable](value, otherwise T) T {
 
 // settingsOf is what the estimator needs of a spec.
 func settingsOf(spec *capacityv1alpha1.QueueScalerSpec) capacity.Settings {
-	settings := capacity.Settings{Concurrency: float64(or(spec.Objective.Drain.Concurrency, 1)), Prior: priorRate(spec)}
+	settings := capacity.Settings{Concurrency: float64(or(spec.Objective.Drain.Concurrency, 1))}
 	for i := range spec.Queues {
 		settings.Weights = append(settings.Weights, float64(or(spec.Queues[i].Weight, 1)))
 	}

@@ -6,6 +6,7 @@ package decision
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"

@@ -46,7 +46,6 @@ func StatusOf(seen *Observation, d *Decision, done *Outcome, s *Memory) capacity
 	status.Summary = summaryOf(seen, d, status.Diagnosis)
 	status.Conditions = conditionsOf(seen, d, done, s, old.Conditions)
 	status.Revisions = ledgerStatus(&s.Ledger)
-	status.Calibration = calibrationStatus(s)
 	return status
 }
 
