@@ -44,8 +44,10 @@ func evidenceStatus(r *revision.Record) *capacityv1alpha1.RevisionEvidence {
 			ServiceRate: int32(r.RateWatch.Looks), ServiceRateVerdict: capacityv1alpha1.RevisionVerdict(r.RateWatch.Verdict),
 			ProcessingTime: int32(r.TimeWatch.Looks), ProcessingTimeVerdict: capacityv1alpha1.RevisionVerdict(r.TimeWatch.Verdict),
 		},
-		SteppedAtDeploy: r.Stepped,
-		ProvingSince:    StatusTime(r.Proving),
+		ProvingSince: StatusTime(r.Proving),
+	}
+	if r.TimeWatch.Stepped {
+		e.SteppedAtDeploy = &r.TimeWatch.Stepped
 	}
 	if r.Withdrawn {
 		e.Withdrawn = &r.Withdrawn
@@ -84,7 +86,8 @@ func recallRecord(s *capacityv1alpha1.RevisionStatus) *revision.Record {
 	r.Bounds, r.MostReplicas = readSamples(e.LowerBounds), float64(e.MostReplicas)
 	r.RateWatch = revision.Watch{Looks: int(e.Looks.ServiceRate), Verdict: revision.Verdict(e.Looks.ServiceRateVerdict)}
 	r.TimeWatch = revision.Watch{Looks: int(e.Looks.ProcessingTime), Verdict: revision.Verdict(e.Looks.ProcessingTimeVerdict)}
-	r.Stepped, r.Proving, r.Withdrawn = e.SteppedAtDeploy, TimeOf(e.ProvingSince), ptr.Deref(e.Withdrawn, false)
+	r.TimeWatch.Stepped = ptr.Deref(e.SteppedAtDeploy, false)
+	r.Proving, r.Withdrawn = TimeOf(e.ProvingSince), ptr.Deref(e.Withdrawn, false)
 	for _, share := range e.Shares {
 		r.Shares = append(r.Shares, readNumber(share))
 	}

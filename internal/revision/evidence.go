@@ -76,7 +76,6 @@ func usable(b capacity.Block, c Circumstances, baseline *Record) bool {
 // look takes one more look at each kind of evidence, if one is due.
 func (r *Record) look(baseline *Record, at time.Time) {
 	r.RateWatch, _ = r.RateWatch.Next(r.rateEvidence(baseline), r.RatesSeen)
-	r.step(baseline)
 	r.TimeWatch, _ = r.TimeWatch.Next(r.timeEvidence(baseline), r.TimesSeen)
 	verdict, basis := r.conclude()
 	if verdict != r.Verdict || basis != r.Basis {
@@ -132,33 +131,10 @@ func medianAt(samples []Sample, indices []int) float64 {
 	return median(v)
 }
 
-const (
-	// stepBlocks before and after a rollout tell whether the processing time changed with it; stepFew is enough after it.
-	stepBlocks, stepFew = 8, 4
-	// stepLeast is the least change that is one, as a share.
-	stepLeast = 0.1
-)
-
-// step decides once whether the processing time changed with the rollout: what grew some time later is not the revision.
-func (r *Record) step(baseline *Record) {
-	if r.Stepped != nil && r.TimesSeen > stepBlocks {
-		return
-	}
-	if len(r.Times) < stepFew || len(baseline.Times) < stepFew || r.TimesSeen > len(r.Times) {
-		return
-	}
-	after := medianOf(r.Times[:min(stepBlocks, len(r.Times))])
-	before := medianOf(tail(baseline.Times, stepBlocks))
-	r.Stepped = new(after >= (1+stepLeast)*before)
-}
-
 // conclude makes one verdict of both kinds of evidence, which are never mixed. The service rate is what a revision can do, and
 // outranks how long a message takes.
 func (r *Record) conclude() (Verdict, Basis) {
 	rate, t := r.RateWatch.Verdict, r.TimeWatch.Verdict
-	if t == Regressed && (r.Stepped == nil || !*r.Stepped) {
-		t = Inconclusive
-	}
 	switch {
 	case rate == Regressed, rate == NoRegression, rate == Suspected:
 		return rate, ServiceRate
@@ -231,6 +207,9 @@ func (l *Ledger) SlowedDown() (Comparison, bool) {
 	return c, true
 }
 
+// shown are the newest blocks that a person is told of.
+const shown = 8
+
 // Comparison is the evidence of the verdict on the present revision in numbers; zero where there is none.
 func (l *Ledger) Comparison() Comparison {
 	r, baseline := l.Present(), l.Baseline()
@@ -239,8 +218,8 @@ func (l *Ledger) Comparison() Comparison {
 	}
 	e := r.rateEvidence(baseline)
 	if r.Basis == ProcessingTime {
-		e = Evidence{MoreIsWorse: true, Baseline: values(tail(baseline.Times, stepBlocks)), Present: values(r.Times)}
+		e = Evidence{MoreIsWorse: true, Baseline: values(tail(baseline.Times, shown)), Present: values(r.Times)}
 	}
-	e.Present = tail(e.Present, stepBlocks)
+	e.Present = tail(e.Present, shown)
 	return e.Compare()
 }

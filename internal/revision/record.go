@@ -74,8 +74,6 @@ type Record struct {
 	VerdictAt time.Time
 	// RateWatch and TimeWatch are the looks at each kind of evidence.
 	RateWatch, TimeWatch Watch
-	// Stepped tells whether the processing time changed with the rollout, and not some time after; nil before that can be said.
-	Stepped *bool
 	// RolledBack is when it was rolled back automatically. That is done once.
 	RolledBack time.Time
 	// Withdrawn: after a rollback the rate stayed low, so that it was not this revision.
