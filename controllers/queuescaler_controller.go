@@ -48,6 +48,8 @@ type QueueScalerReconciler struct {
 	Clock     clock.WithTicker
 	// Metrics is where metrics are registered; nil means the manager's own registry, which takes one controller alone.
 	Metrics prometheus.Registerer
+	// Block is the length of one measurement of what a replica gets done; 0 means a minute.
+	Block time.Duration
 
 	metrics *metrics.Metrics
 	queues  *queue.Pool
@@ -78,7 +80,7 @@ func (r *QueueScalerReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	now := r.Clock.Now()
-	memory := r.scalers.of(&qs)
+	memory := r.scalers.of(&qs, r.Block)
 
 	seen, err := r.observe(ctx, now, &qs, memory)
 	if err != nil {

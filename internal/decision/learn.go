@@ -16,7 +16,7 @@ import (
 
 // Learn takes in what the queues told since the last look: readings has those of each queue, oldest first.
 func (s *Memory) Learn(seen *Observation, readings [][]queue.Reading) {
-	s.Capacity.Configure(settingsOf(&seen.QueueScaler.Spec))
+	s.Capacity.Configure(settingsOf(&seen.QueueScaler.Spec, s.Block))
 	if s.specGeneration != seen.QueueScaler.Generation {
 		// A queue may be read from another source now: what it told before is no past of the new one.
 		for i := range seen.QueueScaler.Spec.Queues {
@@ -70,7 +70,7 @@ func serving(seen *Observation, s *Memory) capacity.Serving {
 	now := capacity.Serving{
 		Replicas: seen.Target.Status.AvailableReplicas, Revision: revision.KeyOf(a.New.Hash, changeOf(seen)),
 		Disturbed: a.InProgress() || a.State == rollout.Scaling || a.Degraded,
-		Young:     s.growth.young(seen.Now),
+		Young:     s.growth.young(seen.Now, youngBlocks*or(s.Block, capacity.DefaultBlock)),
 	}
 	prior := s.rate(seen).PerReplica
 	for i := range seen.Slots {
@@ -87,8 +87,8 @@ func serving(seen *Observation, s *Memory) capacity.Serving {
 	return now
 }
 
-// youngFor is how old a pod has to be at the least, until what it does is evidence: caches fill, code is compiled.
-const youngFor = 120 * time.Second
+// youngBlocks is how old a pod has to be at the least, until what it does is evidence: caches fill, code is compiled.
+const youngBlocks = 2
 
 // growth follows the number of the target's pods, to tell how long they take until available, and whether one is young.
 type growth struct {
@@ -124,7 +124,7 @@ func (g growth) next(seen *Observation) growth {
 	return g
 }
 
-// young: the newest pod's age, counted from its creation, is below the larger of twice its start-up time and youngFor.
-func (g growth) young(now time.Time) bool {
-	return !g.grewAt.IsZero() && now.Sub(g.grewAt) < max(g.startUp, youngFor-g.startUp)
+// young: the newest pod's age, counted from its creation, is below the larger of twice its start-up time and the least.
+func (g growth) young(now time.Time, least time.Duration) bool {
+	return !g.grewAt.IsZero() && now.Sub(g.grewAt) < max(g.startUp, least-g.startUp)
 }

@@ -23,6 +23,8 @@ type Memory struct {
 	Soak     rollout.Soak
 	Scaling  scaling.Memory
 	Capacity *capacity.Estimator
+	// Block is the length of one measurement of what a replica gets done; 0 means capacity.DefaultBlock.
+	Block time.Duration
 	// Ledger keeps what each revision was seen to do.
 	Ledger revision.Ledger
 	// specGeneration is the spec's that the estimator was set up for.
