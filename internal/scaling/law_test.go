@@ -119,13 +119,16 @@ func (c chance) observation(now time.Time, replicas int32) Observation {
 		Suspended: c.yes(3),
 		Target: Target{Found: c.yes(97), Replicas: replicas, Available: replicas - c.Int32N(3), MaxUnavailable: c.count(), Recreate: c.yes(10), Incompatible: c.yes(10),
 			ForeignZero: c.yes(30), OwnZero: c.yes(50), StartUp: c.duration(), SettledOnce: c.yes(95)},
-		Rollout: Rollout{State: state, InProgress: inProgress, MayScaleUp: c.yes(90) != inProgress, MayScaleDown: c.yes(90) != inProgress, MayLend: c.yes(90), LendFirst: c.yes(10),
+		Rollout: Rollout{State: state, InProgress: inProgress, MayScaleUp: c.yes(90) != inProgress, MayScaleDown: c.yes(90) != inProgress, MayLend: c.yes(90), LendFirst: c.yes(10), Flagged: c.yes(20),
 			Progressing: c.yes(50), Released: c.yes(10), Hash: "abc", Message: "revision 7"},
 		Rate: mu(c.amount(), []string{"", Given, AtLeast, Measured}[c.IntN(4)]),
 		Pool: Pool{Warm: c.count(), Lent: c.count(), OtherRevision: c.yes(30), StartUp: c.duration()},
 	}
 	if c.yes(5) {
 		o.Target.Replicas, o.Target.Available = c.count(), c.count()
+	}
+	if c.yes(20) {
+		o.Regressed, o.Pool.Coming = &Regressed{Present: c.amount(), Slot: c.amount(), Message: "revision 7 is slow"}, c.count()
 	}
 	if c.yes(3) {
 		o.Conflict = "an HPA"
@@ -231,6 +234,9 @@ func checkHolds(t *rapid.T, p Policy, o Observation, plan Plan, watched time.Dur
 	if now > r && fed && !o.Rollout.MayScaleUp && !o.Rollout.Released && p.Rollout.Mode != Ignore {
 		t.Errorf("scaled up from %d to %d while %s", r, now, o.Rollout.State)
 	}
+	if plan.Released != nil && o.Rollout.Flagged && !o.Rollout.Released {
+		t.Errorf("%s of a flagged revision", plan.Released.Reason)
+	}
 	if plan.Held || now == r {
 		t.Errorf("writes %d though held, or over the same number", now)
 	}
@@ -252,7 +258,7 @@ func checkLimits(t *rapid.T, p Policy, o Observation, plan Plan) {
 	if !o.Suspended && plan.Lent > max(0, p.Max-available) {
 		t.Errorf("%d lent and %d available are above max", plan.Lent, available)
 	}
-	if plan.Lent > before && (plan.Desired == nil || plan.Lent+available > *plan.Desired) {
+	if o.Regressed == nil && plan.Lent > before && (plan.Desired == nil || plan.Lent+available > *plan.Desired) {
 		t.Errorf("%d lent and %d available are above desired", plan.Lent, available)
 	}
 }

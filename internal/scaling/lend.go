@@ -35,7 +35,8 @@ func lend(in input, desired int32, m Memory) (int32, Memory) {
 }
 
 // slotsNeeded is what the target was not asked for, plus what it was asked for and does not have. During a rollout the
-// strategy takes maxUnavailable pods away by itself.
+// strategy takes maxUnavailable pods away by itself. Of a regressed revision there may be as many as desired and still
+// too little capacity: only max bounds what makes up for that.
 func (in input) slotsNeeded(desired int32) int32 {
 	asked, available := in.Target.Replicas, in.Target.Available
 	slack := int32(0)
@@ -43,7 +44,11 @@ func (in input) slotsNeeded(desired int32) int32 {
 		slack = in.Target.MaxUnavailable
 	}
 	needed := max(0, desired-asked) + max(0, min(desired, asked)-available-slack)
-	return min(needed, max(0, desired-available))
+	needed = min(needed, max(0, desired-available))
+	if in.Regressed != nil {
+		needed = max(needed, in.madeUp())
+	}
+	return needed
 }
 
 // forbidsOtherRevision is true where no slot of another revision may be in service, and the pool runs one.

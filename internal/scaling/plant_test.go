@@ -35,6 +35,8 @@ type plant struct {
 	stable   time.Time
 	foreign0 bool
 	pool     int32
+	// regressed: pods of the target do less than slots.
+	regressed *Regressed
 
 	backlog   float64
 	completed float64
@@ -74,7 +76,7 @@ func (w *plant) warm() int32 {
 // work plays the second before now.
 func (w *plant) work() {
 	w.backlog += w.arrival
-	w.completed = min(w.backlog, float64(w.available()+w.lent)*w.rate)
+	w.completed = min(w.backlog, w.capacity())
 	w.backlog -= w.completed
 	if w.backlog < 1e-9 {
 		w.backlog = 0
@@ -86,6 +88,14 @@ func (w *plant) work() {
 	} else {
 		w.quiet = time.Time{}
 	}
+}
+
+func (w *plant) capacity() float64 {
+	slot := w.rate
+	if w.regressed != nil {
+		slot = w.regressed.Slot
+	}
+	return float64(w.available())*w.rate + float64(w.lent)*slot
 }
 
 func (w *plant) observe() Observation {
@@ -100,6 +110,10 @@ func (w *plant) observe() Observation {
 	if state == "Stable" && w.available() < w.replicas {
 		state = "Scaling"
 	}
+	rate := ServiceRate{PerReplica: 8, Known: Given}
+	if w.regressed != nil {
+		rate = ServiceRate{PerReplica: w.regressed.Present, Known: Measured}
+	}
 	return Observation{
 		Name: "availability",
 		Target: Target{Found: true, Replicas: w.replicas, Available: w.available(), StartUp: coldStart, SettledOnce: true,
@@ -108,8 +122,9 @@ func (w *plant) observe() Observation {
 			Progressing: w.mode == "Rolling", Hash: "6d5f8c", LastStable: stable, Message: "revision 7 " + strings.ToLower(w.mode)},
 		Queues: []Queue{{Name: "status-changes", Weight: 1, Fresh: w.fresh, Problem: "nats://q:4222 refused", Depth: int64(math.Ceil(w.backlog)),
 			InFlight: &inFlight, Arrival: &told, Throughput: &x, QuietSince: w.quiet}},
-		Rate: ServiceRate{PerReplica: 8, Known: Given},
-		Pool: Pool{Warm: w.warm(), Lent: w.lent, StartUp: slotStart},
+		Rate:      rate,
+		Pool:      Pool{Warm: w.warm(), Lent: w.lent, Coming: int32(len(w.warming)), StartUp: slotStart},
+		Regressed: w.regressed,
 	}
 }
 

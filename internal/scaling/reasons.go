@@ -47,6 +47,7 @@ const (
 	reasonPodsUnavailable   = v1alpha1.ReasonPodsUnavailable
 	reasonNotQuiet          = v1alpha1.ReasonNotQuietForWindow
 	reasonJustStarted       = v1alpha1.ReasonJustStarted
+	reasonSlotsFirst        = v1alpha1.ReasonSlotsFirst
 )
 
 const (
