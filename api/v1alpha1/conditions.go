@@ -113,6 +113,10 @@ const (
 	ReasonMessagesInFlight = "MessagesInFlight"
 	// ReasonPodsFailing: new pods crash or cannot be scheduled, and more of them would not help.
 	ReasonPodsFailing = "PodsFailing"
+	// ReasonStepNotVerified: what the last step of scale-up brought is not known yet.
+	ReasonStepNotVerified = "StepNotVerified"
+	// ReasonScaleUpIneffective: more pods completed no more, and scale-up is frozen.
+	ReasonScaleUpIneffective = "ScaleUpIneffective"
 	// ReasonScalingInProgress: the target is on its way to another number of replicas.
 	ReasonScalingInProgress = "ScalingInProgress"
 	// ReasonPodsUnavailable: pods of the target are missing or not available.

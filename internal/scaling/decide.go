@@ -33,6 +33,7 @@ func Decide(now time.Time, p Policy, o Observation, m Memory) (Plan, Memory) {
 
 	rec, growth := recommend(in)
 	m.growth = growth
+	in.recommended = rec.replicas
 	if !in.Target.Found {
 		m.slots = nil
 		return missing(in), m.remember(in, nil, Finding{})

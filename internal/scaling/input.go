@@ -25,6 +25,8 @@ type input struct {
 	now    time.Time
 	memory Memory
 	load   load
+	// recommended is what the queues ask for.
+	recommended int32
 	// fallback is true while the fallback floor applies.
 	fallback bool
 	// rollout is what the policy makes of the rollout's permissions.

@@ -139,6 +139,9 @@ func (c chance) observation(now time.Time, replicas int32) Observation {
 	if c.yes(5) {
 		o.Target.ContestedUntil = now.Add(c.duration())
 	}
+	if c.yes(60) {
+		o.Block = c.block(now)
+	}
 	if c.yes(80) {
 		o.Rollout.LastStable = now.Add(-c.duration())
 	}
@@ -146,6 +149,15 @@ func (c chance) observation(now time.Time, replicas int32) Observation {
 		o.Queues = append(o.Queues, c.queue(now))
 	}
 	return o
+}
+
+// block draws one that mostly began after the last one, of few different numbers of pods.
+func (c chance) block(now time.Time) *Saturation {
+	b := &Saturation{Start: now.Add(-c.duration() / 10), End: now, Serving: 10 + c.Int32N(5), Throughput: 80 + c.Float64(), Saturated: c.yes(90)}
+	if c.yes(5) {
+		b.Serving, b.Throughput, b.End = c.count(), c.amount(), now.Add(c.duration())
+	}
+	return b
 }
 
 // tick is how much time passes: mostly seconds, now and then a jump of the clock, forward or back.
@@ -279,10 +291,10 @@ func checkBounded(t *rapid.T, plan Plan, m Memory) {
 	}
 }
 
-// TestMemoryIsBounded states the bytes for one QueueScaler, all three windows and the steps full: at most 4.5 KiB.
-// An idle one has one entry in each window: about 0.4 KiB.
+// TestMemoryIsBounded states the bytes for one QueueScaler, all three windows and the steps full: at most 4.75 KiB.
+// An idle one has one entry in each window: about 0.7 KiB.
 func TestMemoryIsBounded(t *testing.T) {
-	const most = 4.5 * 1024
+	const most = 4.75 * 1024
 	size := unsafe.Sizeof(Memory{}) + maxEntries*(3*unsafe.Sizeof(entry{})+unsafe.Sizeof(step{}))
 	if size > most {
 		t.Errorf("%d bytes, want at most %v", size, most)
@@ -290,7 +302,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	p, o := chat(), calm()
 	m := watched(p, o)
 	idle := unsafe.Sizeof(m) + uintptr(cap(m.down)+cap(m.up)+cap(m.slots))*unsafe.Sizeof(entry{}) + uintptr(cap(m.steps))*unsafe.Sizeof(step{})
-	if idle > 512 {
+	if idle > 768 {
 		t.Errorf("%d bytes when idle", idle)
 	}
 	t.Logf("%d bytes at most, %d when idle", size, idle)

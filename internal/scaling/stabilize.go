@@ -26,7 +26,8 @@ func stabilize(in input, r recommendation, m Memory) (outcome, Memory) {
 	out := withinWindows(in, r, m)
 	out = withinTolerance(in, out)
 	out = notYetZero(in, out)
-	return withinRates(in, out, m.steps), m
+	out = withinRates(in, out, m.steps)
+	return withinTrial(in, out), m
 }
 
 // withinWindows goes no lower than the highest, and no higher than the lowest recommendation of its window.

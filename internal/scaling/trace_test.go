@@ -77,6 +77,15 @@ var stories = map[string]func(*tracer){
 		w.mode, w.mayUp, w.rate, w.regressed = "Stable", true, 8, nil
 		w.run(600)
 	},
+	"downstream-limit": func(w *tracer) {
+		w.run(10)
+		w.note("all pods together complete at most 100/s from now on, and 112/s arrive")
+		w.downstream, w.arrival = 100, 112
+		w.run(3600)
+		w.note("the limit is raised to 140/s")
+		w.downstream = 140
+		w.run(900)
+	},
 	"rollout-slow": func(w *tracer) {
 		w.note("a rollout that takes longer than the hold timeout")
 		w.mode, w.mayUp, w.stable = "Rolling", false, w.now

@@ -119,6 +119,8 @@ type Observation struct {
 	// Regressed is set while the target's revision is found to do less per replica than the known-good one. Pool then
 	// counts slots of the known-good revision only.
 	Regressed *Regressed
+	// Block is the newest block of the capacity that was measured; nil: none. It may be handed in again and again.
+	Block *Saturation
 }
 
 // Queue is what is known of one queue at one instant.
