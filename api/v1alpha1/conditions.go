@@ -125,6 +125,8 @@ const (
 	ReasonPodsUnavailable = "PodsUnavailable"
 	// ReasonNotQuietForWindow: to zero only after nothing waited or was in flight for a whole scale-down window.
 	ReasonNotQuietForWindow = "NotQuietForWindow"
+	// ReasonSlotsFirst: slots of the known-good revision make up for a regressed one, before replicas of it do.
+	ReasonSlotsFirst = "SlotsFirst"
 	// ReasonJustStarted: after a restart nothing scales down for one scale-down window.
 	ReasonJustStarted = "JustStarted"
 	// ReasonSlotWriteFailed: a slot could not be written.
