@@ -1,7 +1,7 @@
 // Copyright 2026 The QueueScaler Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package revision keeps what each revision of a target was seen to do, and says whether the newest does less. It is pure.
+// Package revision is what each revision of a target was seen to do, and whether the newest does less. It is pure.
 //
 // The verdict is a sequence of looks: at 4 blocks of the revision on watch and at every doubling, its newest blocks are
 // compared with the known-good's by a one-sided Mann–Whitney test on logs, with a margin. Two things make that test say
@@ -113,7 +113,7 @@ func (w Watch) Next(e Evidence, seen int) (Watch, Comparison) {
 	}
 	e.Baseline, e.Present = valid(e.Baseline), valid(e.Present)
 	number := lookAt(seen)
-	if number <= w.Looks || len(e.Baseline) < leastBaseline || len(e.Present) < looks[0].blocks {
+	if number <= max(0, w.Looks) || len(e.Baseline) < leastBaseline || len(e.Present) < looks[0].blocks {
 		return w, Comparison{}
 	}
 	w.Looks = number

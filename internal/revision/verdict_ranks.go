@@ -9,9 +9,9 @@ import (
 )
 
 // exactUpTo is the size of the smaller sample up to which probabilities are counted out, if the larger is no more than
-// exactWith; beyond, the normal approximation is good to the second digit at 0.001.
+// exactWith; beyond, the normal approximation is off by less than a tenth where it matters.
 const (
-	exactUpTo = 8
+	exactUpTo = 20
 	exactWith = 64
 )
 
