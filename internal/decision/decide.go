@@ -4,6 +4,8 @@
 package decision
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -24,10 +26,12 @@ func scalingInput(seen *Observation, s *Memory, pool standby.PoolInput, live *ap
 		Name:      seen.QueueScaler.Name,
 		Suspended: isSuspended,
 		Conflict:  seen.Conflict,
-		Rollout:   rolloutInput(seen, a),
+		Rollout:   rolloutInput(seen, s, a),
+		Regressed: regressedInput(s),
 		Queues:    queueInputs(seen, s),
 		Rate:      s.rate(seen),
 		Pool:      scalingPool(seen.Now, pool, seen.Slots),
+		Block:     s.block,
 	}
 	if live == nil || a.Missing {
 		return o
@@ -41,7 +45,7 @@ func scalingInput(seen *Observation, s *Memory, pool standby.PoolInput, live *ap
 		Incompatible:   live.Spec.Template.Annotations[capacityv1alpha1.AnnotationIncompatible] == "true",
 		ContestedUntil: s.Contest.Until,
 		ContestedBy:    s.Contest.By,
-		StartUp:        o.Pool.StartUp,
+		StartUp:        or(s.growth.startUp, o.Pool.StartUp),
 		SettledOnce:    a.SettledHash != "",
 	}
 	if seen.Trouble.Message != "" {
@@ -54,7 +58,20 @@ func scalingInput(seen *Observation, s *Memory, pool standby.PoolInput, live *ap
 	return o
 }
 
-func rolloutInput(seen *Observation, a rollout.Assessment) scaling.Rollout {
+// regressedInput is what pods of a regressed revision lack; nil where it is not, or that is not measured.
+func regressedInput(s *Memory) *scaling.Regressed {
+	r, baseline := s.Ledger.Present(), s.Ledger.Baseline()
+	if !regressed(s) || r.Rate() <= 0 || baseline.Rate() <= 0 {
+		return nil
+	}
+	present, slot := r.Rate(), baseline.Rate()
+	return &scaling.Regressed{
+		Present: present, Slot: slot,
+		Message: fmt.Sprintf("%s completes %s/s per replica, %s did %s/s", nameOf(r), decimal(&present), nameOf(baseline), decimal(&slot)),
+	}
+}
+
+func rolloutInput(seen *Observation, s *Memory, a rollout.Assessment) scaling.Rollout {
 	in := scaling.Rollout{
 		State:        string(a.State),
 		InProgress:   a.InProgress(),
@@ -67,6 +84,7 @@ func rolloutInput(seen *Observation, a rollout.Assessment) scaling.Rollout {
 		LastStable:   a.HeldSince,
 		Message:      a.Message,
 	}
+	in.Flagged = slices.Contains(s.Ledger.Flagged(), in.Hash)
 	in.Released = in.Hash != "" && (seen.QueueScaler.Annotations[capacityv1alpha1.AnnotationReleaseHold] == in.Hash)
 	return in
 }

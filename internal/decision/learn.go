@@ -11,6 +11,7 @@ import (
 	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/internal/revision"
 	"github.com/queuescaler/queuescaler/internal/rollout"
+	"github.com/queuescaler/queuescaler/internal/scaling"
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
@@ -33,12 +34,23 @@ func (s *Memory) Learn(seen *Observation, readings [][]queue.Reading) {
 		}
 	}
 	for _, block := range s.Capacity.Blocks() {
+		ineffective, _ := s.Scaling.Verification().Ineffective(seen.Now)
+		effect, judged := s.Scaling.Verification().Effect()
 		s.Ledger.Observe(block, revision.Circumstances{
 			ObjectiveMet: s.objectiveMet,
 			Growing:      block.Throughput < (1-stillGrowing)*block.Arrival,
+			Effective:    judged && effect >= effective,
+			Ineffective:  ineffective,
 		})
+		s.block = &scaling.Saturation{
+			Start: block.Start, End: block.End, Serving: block.Replicas + block.Others,
+			Throughput: block.Throughput, Saturated: block.Saturated,
+		}
 	}
 }
+
+// effective is what a step has to bring at the least of what it should, for what is measured with more replicas to be compared.
+const effective = 0.5
 
 // stillGrowing is by how much more arrives than is completed, as a share, where a backlog counts as growing.
 const stillGrowing = 0.02

@@ -38,6 +38,8 @@ type Memory struct {
 	LastScale time.Time
 	// stalledSince is since when messages wait and none is completed.
 	stalledSince time.Time
+	// block is the newest one, nil before the first.
+	block *scaling.Saturation
 	// growth follows how long the target's pods take, objectiveMet is what the last decision found.
 	growth       growth
 	objectiveMet bool
