@@ -7,6 +7,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
@@ -25,7 +26,7 @@ func scalingInput(seen *Observation, s *Memory, pool standby.PoolInput, live *ap
 		Conflict:  seen.Conflict,
 		Rollout:   rolloutInput(seen, a),
 		Queues:    queueInputs(seen, s),
-		Rate:      s.Capacity.ServiceRate(),
+		Rate:      s.rate(seen),
 		Pool:      scalingPool(seen.Now, pool, seen.Slots),
 	}
 	if live == nil || a.Missing {
@@ -71,7 +72,7 @@ func rolloutInput(seen *Observation, a rollout.Assessment) scaling.Rollout {
 }
 
 func queueInputs(seen *Observation, s *Memory) []scaling.Queue {
-	queues := make([]scaling.Queue, len(seen.Samples))
+	queues, longest := make([]scaling.Queue, len(seen.Samples)), s.messageTime(seen)
 	for i, sample := range seen.Samples {
 		spec := &seen.QueueScaler.Spec.Queues[i]
 		q := scaling.Queue{
@@ -83,7 +84,7 @@ func queueInputs(seen *Observation, s *Memory) []scaling.Queue {
 		}
 		if q.Fresh {
 			q.Depth, q.InFlight = sample.Reading.Depth, sample.Reading.InFlight
-			estimate := s.Capacity.Queue(i)
+			estimate := s.Capacity.Queue(i, longest)
 			q.Arrival, q.Throughput = estimate.Arrival, estimate.Throughput
 			q.Redelivered, q.QuietSince = estimate.Redelivered, estimate.QuietSince
 		}
@@ -120,6 +121,8 @@ type Decision struct {
 	Input  scaling.Observation
 	Plan   scaling.Plan
 	Pool   standby.PoolPlan
+	// Rollback is what follows from a regression where it is to be rolled back; nil where nothing asks for it.
+	Rollback *Rollback
 
 	// Arrival and Throughput are of all queues together; nil where one is not known.
 	Arrival, Throughput *float64
@@ -141,6 +144,8 @@ func Decide(seen *Observation, s *Memory) *Decision {
 	d.Pool = planPool(seen, d.poolInput, d.Plan.Lent)
 	d.Arrival = total(d.Input.Queues, func(q scaling.Queue) *float64 { return q.Arrival })
 	d.Throughput = total(d.Input.Queues, func(q scaling.Queue) *float64 { return q.Throughput })
+	s.objectiveMet = d.Plan.ObjectiveMet.Status == metav1.ConditionTrue
+	d.Rollback = rollbackOf(seen, s, &d.Plan)
 	s.stalledSince = stalledSince(seen, d, s.stalledSince)
 	d.stalledSince = s.stalledSince
 	d.soakEnds = s.Soak.Ends(SoakTime(&seen.QueueScaler.Spec))
@@ -168,8 +173,8 @@ func stalledSince(seen *Observation, d *Decision, since time.Time) time.Time {
 	return since
 }
 
-// longest is how long a QueueScaler with work to do is left alone, so that its rates and its status stay current.
-const longest = 5 * time.Second
+// lookAgain is how long a QueueScaler with work to do is left alone, so that its rates and its status stay current.
+const lookAgain = 5 * time.Second
 
 // Again is when to look again, if nothing happens before; 0: no need to.
 func (d *Decision) Again(seen *Observation, done *Outcome) time.Duration {
@@ -189,7 +194,7 @@ func (d *Decision) Again(seen *Observation, done *Outcome) time.Duration {
 		sooner(until.Sub(seen.Now))
 	}
 	if !atRest(seen, d) || done.Wrote {
-		sooner(longest)
+		sooner(lookAgain)
 	}
 	if firstNotFresh(seen.Samples) != nil {
 		sooner(time.Minute) // so that what status says of how long that has been is never far off
