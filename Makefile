@@ -73,6 +73,10 @@ test-needs: ## Install what the tests need (Redis, Node.js, Celery)
 bench-reaction: test-needs build cluster-binary ## From a backlog to added replicas (SCALERS=100)
 	go run ./hack/bench-reaction -scalers $(SCALERS) -manager bin/manager
 
+.PHONY: bench-verdict
+bench-verdict: ## False alarms and power of the verdict on a revision
+	go run ./hack/bench-verdict
+
 ##@ Change the code
 
 .PHONY: generate
