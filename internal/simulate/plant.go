@@ -37,29 +37,6 @@ type Plant struct {
 	meter      meter
 }
 
-// slotState is where a standby slot is in its life.
-type slotState int
-
-const (
-	slotStarting slotState = iota
-	slotWarm
-	slotLent
-	slotDraining
-	slotEnding
-)
-
-// slot is one standby pod outside the traffic.
-type slot struct {
-	name     string
-	revision int
-	state    slotState
-	pod      pod
-	// lent, draining and ended are since when it is so.
-	lent, draining, ended int
-	touches               int
-	digest, config        string
-}
-
 func newPlant(s *Scenario, d *draws, seed uint64) *Plant {
 	return &Plant{
 		scenario: s, draws: d, random: rand.New(rand.NewPCG(seed, 3)),
