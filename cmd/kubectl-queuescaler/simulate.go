@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/simulate"
 )
 
@@ -43,10 +44,16 @@ const simulateExample = `  # the incident, with all policies
 // simulateOptions are the flags of simulate.
 type simulateOptions struct {
 	policies      []string
+	manifest      string
+	hidesInFlight bool
+	follow        time.Duration
 	arrivals      string
 	seed          uint64
 	output        string
+	timeline      bool
+	plot          string
 	printScenario bool
+	printManifest bool
 }
 
 func newSimulate() *cobra.Command {
@@ -62,39 +69,79 @@ func newSimulate() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringSliceVarP(&o.policies, "policy", "p", []string{"people", "hpa=100", "oracle"}, "policies to compare")
+	f.StringSliceVarP(&o.policies, "policy", "p", []string{"people", "hpa=100", "queuescaler", "oracle"}, "policies to compare")
+	f.StringVarP(&o.manifest, "filename", "f", "", "manifest of the QueueScaler; without one, that of the incident")
+	f.BoolVar(&o.hidesInFlight, "hide-in-flight", false, "the queue does not tell how many messages are in flight")
+	f.DurationVar(&o.follow, "follow-advice", 5*time.Minute, "a person follows an advice to roll back so long after it appeared; 0: nobody does")
 	f.StringVar(&o.arrivals, "arrivals", "", "CSV file with the count of each second in the last column, instead of the scenario's arrivals")
 	f.Uint64Var(&o.seed, "seed", 1, "decides what chance decides")
 	f.StringVarP(&o.output, "output", "o", "table", "table or json")
+	f.BoolVar(&o.timeline, "timeline", false, "print what happened, too")
+	f.StringVar(&o.plot, "plot", "", "write a page with the pictures to this file")
 	f.BoolVar(&o.printScenario, "print-scenario", false, "print the scenario and stop")
+	f.BoolVar(&o.printManifest, "print-manifest", false, "print the manifest of the QueueScaler and stop")
 	return cmd
 }
 
 func (o *simulateOptions) run(out io.Writer, args []string) error {
-	text := simulate.Incident
+	path := ""
 	if len(args) > 0 {
-		var err error
-		if text, err = os.ReadFile(args[0]); err != nil {
-			return err
-		}
+		path = args[0]
 	}
-	if o.printScenario {
+	text, err := fileOr(path, simulate.Incident)
+	if err != nil {
+		return err
+	}
+	manifest, err := fileOr(o.manifest, simulate.IncidentQueueScaler)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.printScenario:
 		_, err := out.Write(text)
+		return err
+	case o.printManifest:
+		_, err := out.Write(manifest)
 		return err
 	}
 	scenario, err := o.scenario(text)
 	if err != nil {
 		return err
 	}
+	qs, err := simulate.ParseQueueScaler(manifest)
+	if err != nil {
+		return err
+	}
 	var results []*simulate.Result
 	for _, name := range o.policies {
-		policy, err := o.policy(name)
+		policy, err := o.policy(name, qs)
 		if err != nil {
 			return err
 		}
 		results = append(results, simulate.Run(scenario, policy, o.seed))
 	}
+	if o.plot != "" {
+		if err := writeFile(o.plot, func(w io.Writer) error { return simulate.WritePage(w, scenario, results) }); err != nil {
+			return err
+		}
+	}
 	return o.write(out, scenario, results)
+}
+
+// fileOr is what a file holds; without a path, something else.
+func fileOr(path string, otherwise []byte) ([]byte, error) {
+	if path == "" {
+		return otherwise, nil
+	}
+	return os.ReadFile(path)
+}
+
+func writeFile(path string, write func(io.Writer) error) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(file), file.Close())
 }
 
 // scenario with the arrivals of a CSV file, if one is given: it then lasts as long as they do.
@@ -115,12 +162,14 @@ func (o *simulateOptions) scenario(text []byte) (*simulate.Scenario, error) {
 }
 
 // policy of a name such as hpa=100.
-func (o *simulateOptions) policy(name string) (simulate.Policy, error) {
+func (o *simulateOptions) policy(name string, qs *capacityv1alpha1.QueueScaler) (simulate.Policy, error) {
 	kind, value, given := strings.Cut(name, "=")
 	if given != (kind == "hpa") {
 		return nil, fmt.Errorf("policy %q: only hpa takes a number, as in hpa=100", name)
 	}
 	switch kind {
+	case "queuescaler":
+		return &simulate.QueueScaler{Label: name, Manifest: qs, HidesInFlight: o.hidesInFlight, FollowSeconds: int(o.follow.Seconds())}, nil
 	case "fixed":
 		return simulate.Fixed{}, nil
 	case "people":
@@ -142,6 +191,12 @@ func (o *simulateOptions) policy(name string) (simulate.Policy, error) {
 func (o *simulateOptions) write(out io.Writer, s *simulate.Scenario, results []*simulate.Result) error {
 	switch o.output {
 	case "table":
+		if o.timeline {
+			for _, r := range results {
+				simulate.WriteTimeline(out, r)
+			}
+			fmt.Fprintln(out)
+		}
 		return simulate.WriteTable(out, s, results)
 	case "json":
 		encoder := json.NewEncoder(out)

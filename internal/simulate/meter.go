@@ -13,6 +13,8 @@ import (
 type Result struct {
 	Policy string `json:"policy"`
 	Seed   uint64 `json:"seed"`
+	// Ours is true for the policy queuescaler.
+	Ours bool `json:"-"`
 	// Messages completed, and those that were late: older than the bound when they were completed, or still there at the end.
 	Messages     int64 `json:"messages"`
 	LateMessages int64 `json:"late_messages"`
@@ -76,9 +78,9 @@ type Remark struct {
 // Series are samples for a picture, one for each interval of Every seconds.
 type Series struct {
 	Every int
-	// Arrivals and Capacity are messages per second on the average; Backlog and Drain the most of the interval, Drain in
-	// seconds (+Inf: never); InService, Pods and Lent at its end.
-	Arrivals, Capacity, Backlog, Drain, InService, Pods, Lent []float64
+	// Work is user work per second on the average; Backlog and Drain are the most of the interval, Drain in seconds (+Inf:
+	// never); InService, Pods, Lent and Needed are pods at its end, Needed the fewest whose service rate is the arrival rate.
+	Work, Backlog, Drain, InService, Pods, Lent, Needed []float64
 	// Rolling is true where a rollout was in progress; Revision is the number of the current one.
 	Rolling  []bool
 	Revision []int64
@@ -97,7 +99,6 @@ type meter struct {
 	// saturated minute; -1: not yet.
 	completed, saturated []int
 	wasRolling           bool
-	sinceSample          int
 }
 
 func newMeter(s *Scenario) meter {
@@ -126,11 +127,13 @@ func (w *Plant) measure(t int, s serving) {
 	if drain > float64(w.scenario.ObjectiveSeconds) {
 		r.SecondsBeyondObjective++
 	}
+	needed := 0.0
 	if s.rate > 0 && w.demand > 0 {
-		r.Elasticity.add(math.Ceil(w.demand/s.rate-1e-9), float64(inService))
+		needed = math.Ceil(w.demand/s.rate - 1e-9)
+		r.Elasticity.add(needed, float64(inService))
 	}
 	w.watch(t)
-	m.sample(w, drain, float64(pods), float64(inService))
+	m.sample(t, w, drain, float64(pods), float64(inService), needed)
 }
 
 // drain is how long it takes to work off what waits, in seconds. What the replicas take at once is no backlog.
@@ -195,25 +198,22 @@ func (w *Plant) advised(t int, to int64) {
 	}
 }
 
-func (m *meter) sample(w *Plant, drain, pods, inService float64) {
+func (m *meter) sample(t int, w *Plant, drain, pods, inService, needed float64) {
 	s := m.result.Series
-	if m.sinceSample == 0 {
-		s.Arrivals, s.Capacity = append(s.Arrivals, 0), append(s.Capacity, 0)
-		s.Backlog, s.Drain = append(s.Backlog, 0), append(s.Drain, 0)
-		s.InService, s.Pods, s.Lent = append(s.InService, 0), append(s.Pods, 0), append(s.Lent, 0)
+	i := t / s.Every
+	if t%s.Every == 0 {
+		for _, values := range []*[]float64{&s.Work, &s.Backlog, &s.Drain, &s.InService, &s.Pods, &s.Lent, &s.Needed} {
+			*values = append(*values, 0)
+		}
 		s.Rolling, s.Revision = append(s.Rolling, false), append(s.Revision, 0)
 	}
-	i := len(s.Arrivals) - 1
-	s.Arrivals[i] += w.demand / float64(s.Every)
-	s.Capacity[i] += w.capacity / float64(s.Every)
+	_, available := w.fleet.size()
+	s.Work[i] += w.draws.mean[t] / float64(s.Every)
 	s.Backlog[i] = max(s.Backlog[i], float64(w.depth()))
 	s.Drain[i] = max(s.Drain[i], drain)
-	s.InService[i], s.Pods[i] = inService, pods
-	_, available := w.fleet.size()
-	s.Lent[i] = inService - float64(available)
+	s.InService[i], s.Pods[i], s.Lent[i], s.Needed[i] = inService, pods, inService-float64(available), needed
 	s.Rolling[i] = s.Rolling[i] || w.fleet.rolling
 	s.Revision[i] = w.scenario.Revisions[w.fleet.current.revision].Number
-	m.sinceSample = (m.sinceSample + 1) % s.Every
 }
 
 // end completes the result after the last second, t of them in all.

@@ -50,8 +50,8 @@ func ParseQueueScaler(manifest []byte) (*capacityv1alpha1.QueueScaler, error) {
 type QueueScaler struct {
 	Label    string
 	Manifest *capacityv1alpha1.QueueScaler
-	// InFlight: the queue tells what is in flight.
-	InFlight bool
+	// HidesInFlight: the queue does not tell what is in flight.
+	HidesInFlight bool
 	// FollowSeconds after an advice to roll back appeared, if it still stands, a person follows it; 0: nobody does.
 	FollowSeconds int
 
@@ -83,8 +83,9 @@ type QueueScaler struct {
 // Name is the label.
 func (q *QueueScaler) Name() string { return q.Label }
 
-func (q *QueueScaler) begin(*Plant) {
-	fresh := QueueScaler{Label: q.Label, Manifest: q.Manifest, InFlight: q.InFlight, FollowSeconds: q.FollowSeconds}
+func (q *QueueScaler) begin(w *Plant) {
+	w.meter.result.Ours = true
+	fresh := QueueScaler{Label: q.Label, Manifest: q.Manifest, HidesInFlight: q.HidesInFlight, FollowSeconds: q.FollowSeconds}
 	*q = fresh
 	q.qs = q.Manifest.DeepCopy()
 	q.memory = decision.Recall(&q.qs.Status)
@@ -112,7 +113,7 @@ func (q *QueueScaler) Act(t int, w *Plant) {
 // read is what the queue tells.
 func (q *QueueScaler) read(now time.Time, w *Plant) queue.Reading {
 	r := queue.Reading{Time: now, Depth: w.depth(), ArrivedTotal: new(w.arrived), CompletedTotal: new(w.completed)}
-	if q.InFlight {
+	if !q.HidesInFlight {
 		r.InFlight = new(w.inFlight)
 	}
 	return r
