@@ -30,17 +30,31 @@ type Result struct {
 	SlotsLent int `json:"slots_lent"`
 	Rollbacks int `json:"rollbacks"`
 
-	// AdviceAfterRolloutSeconds is from the end of the rollout of the revision that it was about to the first advice to roll
-	// back, AdviceAfterSaturatedSeconds from that revision's first saturated minute; null without such.
-	AdviceAfterRolloutSeconds   *int  `json:"advice_after_rollout_s"`
-	AdviceAfterSaturatedSeconds *int  `json:"advice_after_first_saturated_minute_s"`
-	AdvisedRevision             int64 `json:"advised_revision,omitempty"`
-	// AdvisedAgainst is the revision that was to be rolled back.
-	AdvisedAgainst int64 `json:"advised_against,omitempty"`
+	// Advice is every advice to roll back, in order. The fields before it are of the first one.
+	FirstAdvice
+	Advice []Advice `json:"advice"`
 
 	Elasticity Elasticity `json:"elasticity"`
 	Timeline   []Remark   `json:"timeline"`
 	Series     *Series    `json:"-"`
+}
+
+// FirstAdvice is the first advice to roll back; nothing in it is set without one.
+type FirstAdvice struct {
+	// AfterRolloutSeconds is from the end of the rollout of the revision that it was about, AfterSaturatedSeconds from the
+	// end of that revision's first saturated minute; null where that had not been yet.
+	AfterRolloutSeconds   *int `json:"advice_after_rollout_s"`
+	AfterSaturatedSeconds *int `json:"advice_after_first_saturated_minute_s"`
+	// To is the revision that was to be rolled back to.
+	To *int64 `json:"advised_revision"`
+}
+
+// Advice to roll back.
+type Advice struct {
+	At time.Time `json:"at"`
+	// To and Against are the revisions that were to be rolled back to, and rolled back.
+	To      int64 `json:"to"`
+	Against int64 `json:"against"`
 }
 
 // Elasticity are the SPEC Research Group's metrics: N. Herbst et al., "Quantifying Cloud Performance and Dependability:
@@ -178,23 +192,22 @@ func (w *Plant) watch(t int) {
 	}
 }
 
-// advised notes the first advice to roll the current revision back.
+// advised notes an advice to roll back to the revision of a number.
 func (w *Plant) advised(t int, to int64) {
 	r, current := &w.meter.result, w.fleet.current.revision
-	if r.AdvisedRevision != 0 {
+	if revision := w.fleet.withNumber(to); revision >= 0 {
+		to = w.scenario.Revisions[revision].Number // it may have got another number since
+	}
+	r.Advice = append(r.Advice, Advice{w.scenario.At(t), to, w.scenario.Revisions[current].Number})
+	if r.FirstAdvice.To != nil {
 		return
 	}
-	if revision := w.fleet.withNumber(to); revision >= 0 {
-		r.AdvisedRevision = w.scenario.Revisions[revision].Number
-	} else {
-		r.AdvisedRevision = to
-	}
-	r.AdvisedAgainst = w.scenario.Revisions[current].Number
+	r.FirstAdvice.To = &to
 	if done := w.meter.completed[current]; done >= 0 {
-		r.AdviceAfterRolloutSeconds = new(t - done)
+		r.AfterRolloutSeconds = new(t - done)
 	}
 	if saturated := w.meter.saturated[current]; saturated >= 0 {
-		r.AdviceAfterSaturatedSeconds = new(t - saturated)
+		r.AfterSaturatedSeconds = new(t - saturated)
 	}
 }
 

@@ -187,10 +187,7 @@ func (c *canvas) marks(r *Result, top, bottom float64) []pageMark {
 		text := ""
 		switch m.Kind {
 		case RemarkAdvice:
-			text, _, _ = strings.Cut(m.Text, ":")
-			if r.AdvisedRevision > 0 {
-				text = fmt.Sprintf("%s advised: roll back to revision %d", m.At.Format("15:04"), r.AdvisedRevision)
-			}
+			text = m.At.Format("15:04") + " roll back, it says"
 		case RemarkRollback:
 			text = m.At.Format("15:04") + " rolled back"
 		default:

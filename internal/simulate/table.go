@@ -34,14 +34,14 @@ UNDER      replicas missing, OVER: replicas too many, as shares of those needed 
 	return nil
 }
 
-// advice in a few words.
+// advice is the first one in a few words.
 func (r *Result) advice() string {
-	if r.AdvisedRevision == 0 {
+	if len(r.Advice) == 0 {
 		return "-"
 	}
-	text := fmt.Sprintf("RollBack:%d", r.AdvisedRevision)
-	if r.AdviceAfterRolloutSeconds != nil {
-		text += " " + span(*r.AdviceAfterRolloutSeconds) + " after rollout"
+	text := fmt.Sprintf("RollBack:%d", r.Advice[0].To)
+	if r.AfterRolloutSeconds != nil {
+		text += ", " + span(*r.AfterRolloutSeconds) + " after rollout"
 	}
 	return text
 }
