@@ -69,6 +69,10 @@ test-integration: test-needs build cluster-binary ## Tests on the local cluster
 test-needs: ## Install what the tests need (Redis, Node.js, Celery)
 	hack/test-needs.sh
 
+.PHONY: replay-incident
+replay-incident: ## The incident by each policy, simulated; writes out/replay-incident.html
+	go run ./hack/replay-incident
+
 .PHONY: bench-reaction
 bench-reaction: test-needs build cluster-binary ## From a backlog to added replicas (SCALERS=100)
 	go run ./hack/bench-reaction -scalers $(SCALERS) -manager bin/manager
