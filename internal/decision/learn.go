@@ -10,7 +10,6 @@ import (
 	"github.com/queuescaler/queuescaler/internal/capacity"
 	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/internal/revision"
-	"github.com/queuescaler/queuescaler/internal/rollout"
 	"github.com/queuescaler/queuescaler/internal/scaling"
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
@@ -81,7 +80,8 @@ func serving(seen *Observation, s *Memory) capacity.Serving {
 	a := seen.Assessment
 	now := capacity.Serving{
 		Replicas: seen.Target.Status.AvailableReplicas, Revision: revision.KeyOf(a.New.Hash, changeOf(seen)),
-		Disturbed: a.InProgress() || a.State == rollout.Scaling || a.Degraded,
+		// Pods that are on their way disturb nobody: once they serve, the number changes.
+		Disturbed: a.InProgress() || a.Degraded,
 		Young:     s.growth.young(seen.Now, youngBlocks*or(s.Block, capacity.DefaultBlock)),
 	}
 	prior := s.rate(seen).PerReplica
@@ -99,7 +99,7 @@ func serving(seen *Observation, s *Memory) capacity.Serving {
 	return now
 }
 
-// youngBlocks is how old a pod has to be at the least, until what it does is evidence: caches fill, code is compiled.
+// youngBlocks is for how long a pod has to be in service, until what it does is evidence: caches fill, code is compiled.
 const youngBlocks = 2
 
 // growth follows the number of the target's pods, to tell how long they take until available, and whether one is young.
@@ -136,7 +136,7 @@ func (g growth) next(seen *Observation) growth {
 	return g
 }
 
-// young: the newest pod's age, counted from its creation, is below the larger of twice its start-up time and the least.
-func (g growth) young(now time.Time, least time.Duration) bool {
-	return !g.grewAt.IsZero() && now.Sub(g.grewAt) < max(g.startUp, least-g.startUp)
+// young: a pod came into service less than this ago.
+func (g growth) young(now time.Time, within time.Duration) bool {
+	return !g.grewAt.IsZero() && now.Sub(g.grewAt) < within
 }

@@ -28,13 +28,14 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 	}
 	baseline := l.Baseline()
 	usable := usable(b, c, baseline)
+	comparable := baseline == nil || c.Effective || float64(b.Replicas+b.Others) <= (1+sameReplicas)*baseline.MostReplicas
 	r.noteThroughput(b.Rate, b.End)
 	if c.ObjectiveMet {
 		r.HighestArrival = max(r.HighestArrival, b.Arrival)
 	}
 	if b.Saturated {
 		r.measured = kept(r.measured, b.Rate, keptMeasured)
-		if usable {
+		if usable && comparable {
 			r.Rates = kept(r.Rates, Sample{b.Rate, float64(b.Replicas + b.Others)}, KeptBlocks)
 			r.RatesSeen++
 		}
@@ -58,19 +59,9 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 	return r.Verdict != before
 }
 
-// usable: what the block tells is the revision's own doing, and can be compared with the baseline's. Without a baseline it
-// may become one.
+// usable: what the block tells is the revision's own doing, on the work that the baseline was measured with.
 func usable(b capacity.Block, c Circumstances, baseline *Record) bool {
-	if b.Young || c.Ineffective {
-		return false
-	}
-	if baseline == nil {
-		return true
-	}
-	if n := float64(b.Replicas + b.Others); n > (1+sameReplicas)*baseline.MostReplicas && !c.Effective {
-		return false
-	}
-	return furthestShare(b.Shares, baseline.Shares) <= sameShares
+	return !b.Young && !c.Ineffective && (baseline == nil || furthestShare(b.Shares, baseline.Shares) <= sameShares)
 }
 
 // look takes one more look at each kind of evidence, if one is due.
@@ -90,13 +81,14 @@ func (r *Record) rateEvidence(baseline *Record) Evidence {
 // sameLoad is how far the throughput per replica may differ between blocks whose processing times are compared, as a share.
 const sameLoad = 0.1
 
-// timeEvidence compares processing times only at an equal load of a replica: each block of the present revision takes part
-// with those of the baseline that had its load. It is scaled by their median, so that blocks of different loads are alike.
+// timeEvidence compares processing times only with those of the baseline that were measured at an equal or a higher load of a
+// replica. With load, what clients prefetch grows, and with it what is in flight: who has less to do and takes longer is
+// slower all the more. Each is scaled by the median of those, so that blocks of different loads are alike.
 func (r *Record) timeEvidence(baseline *Record) Evidence {
 	e := Evidence{MoreIsWorse: true}
 	used := map[int]bool{}
 	for _, s := range r.Times {
-		like := alike(baseline.Times, s.At)
+		like := loaded(baseline.Times, s.At)
 		if len(like) < leastBaseline {
 			continue
 		}
@@ -112,11 +104,11 @@ func (r *Record) timeEvidence(baseline *Record) Evidence {
 	return e
 }
 
-// alike are the samples with about this load.
-func alike(samples []Sample, load float64) []int {
+// loaded are the samples with about this load, or a higher one.
+func loaded(samples []Sample, load float64) []int {
 	var out []int
 	for i, s := range samples {
-		if math.Abs(s.At-load) <= sameLoad*load {
+		if s.At >= (1-sameLoad)*load {
 			out = append(out, i)
 		}
 	}
@@ -132,18 +124,18 @@ func medianAt(samples []Sample, indices []int) float64 {
 }
 
 // conclude makes one verdict of both kinds of evidence, which are never mixed. The service rate is what a revision can do, and
-// outranks how long a message takes.
+// outranks how long a message takes. That clears nobody: it was compared at loads that may have been higher.
 func (r *Record) conclude() (Verdict, Basis) {
 	rate, t := r.RateWatch.Verdict, r.TimeWatch.Verdict
 	switch {
 	case rate == Regressed, rate == NoRegression, rate == Suspected:
 		return rate, ServiceRate
-	case t == Regressed, t == Suspected, t == NoRegression:
+	case t == Regressed:
 		return t, ProcessingTime
 	case rate == Inconclusive:
 		return rate, ServiceRate
-	case t == Inconclusive:
-		return t, ProcessingTime
+	case t == Inconclusive, t == NoRegression, t == Suspected:
+		return Inconclusive, ProcessingTime
 	}
 	return InsufficientData, ""
 }
