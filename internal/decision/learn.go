@@ -100,7 +100,7 @@ func serving(seen *Observation, s *Memory) capacity.Serving {
 }
 
 // youngBlocks is for how long a pod has to be in service, until what it does is evidence: caches fill, code is compiled.
-const youngBlocks = 2
+const youngBlocks = 1
 
 // growth follows the number of the target's pods, to tell how long they take until available, and whether one is young.
 type growth struct {
