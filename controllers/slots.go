@@ -120,7 +120,7 @@ func (r *QueueScalerReconciler) tendSlot(ctx context.Context, seen *decision.Obs
 	slot := action.Slot
 	switch action.Kind {
 	case standby.Create:
-		return r.createSlot(ctx, seen, action.Name)
+		return r.createSlot(ctx, seen, action)
 	case standby.BeginDrain:
 		return r.patchPod(ctx, seen, slot.Pod, standby.DrainPatch(slot, seen.Now))
 	case standby.Touch:
@@ -136,22 +136,23 @@ func (r *QueueScalerReconciler) tendSlot(ctx context.Context, seen *decision.Obs
 }
 
 // createSlot makes a slot whose name was stored before. One of that name that is there already is ours from before a crash.
-func (r *QueueScalerReconciler) createSlot(ctx context.Context, seen *decision.Observation, name string) error {
-	if seen.Template == nil {
+func (r *QueueScalerReconciler) createSlot(ctx context.Context, seen *decision.Observation, action standby.Action) error {
+	if action.Template == nil {
 		return nil // the pool's plan makes none without
 	}
-	err := r.Create(ctx, standby.ReplicaSet(seen.QueueScaler, name, seen.Template, seen.ConfigDigest))
+	err := r.Create(ctx, standby.ReplicaSet(seen.QueueScaler, action.Name, action.Template, action.ConfigDigest))
 	if apierrors.IsAlreadyExists(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil
 	}
 	return err
 }
 
-// keepTemplates keeps the soaked revision's template, because the Deployment's history may drop it, and lets go of the oldest.
+// keepTemplates keeps the soaked revision's template, because the Deployment's history may drop it, and it is what the pool runs
+// and what is rolled back to. It lets go of the oldest.
 func (r *QueueScalerReconciler) keepTemplates(ctx context.Context, seen *decision.Observation, s *scaler) error {
 	hash := s.Soak.SoakedHash
 	rs := replicaSetOf(seen, hash)
-	if decision.WantsPool(&seen.QueueScaler.Spec) && rs != nil && !slices.Contains(decision.SoakedRevisions(seen), hash) {
+	if rs != nil && !slices.Contains(decision.SoakedRevisions(seen), hash) {
 		cr, err := standby.Revision(seen.QueueScaler, rs)
 		if err != nil {
 			return err
@@ -161,7 +162,7 @@ func (r *QueueScalerReconciler) keepTemplates(ctx context.Context, seen *decisio
 			return fmt.Errorf("keep the template of revision %s: %w", hash, err)
 		}
 	}
-	needed := []string{hash, seen.Assessment.New.Hash, s.Rollout.SettledHash}
+	needed := []string{hash, seen.Assessment.New.Hash, s.Rollout.SettledHash, s.KnownGood()}
 	for i := range seen.Slots {
 		needed = append(needed, seen.Slots[i].Revision)
 	}

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// shortest is the length of a block. Where messages are long it lasts until blockMessages were completed, or its rate
+	// DefaultBlock is the length of a block. Where messages are long it lasts until blockMessages were completed, or its rate
 	// would be the luck of the minute; a longer one than longestBlock is none.
-	shortest      = time.Minute
+	DefaultBlock  = time.Minute
 	blockMessages = 10
 	longestBlock  = time.Hour
 	// tolerated is the share of the larger counter's change that may be unaccounted for, or redelivered, in evidence.
@@ -103,11 +103,11 @@ func (e *Estimator) measure(i int) {
 	switch length, done := e.since(begin); {
 	case saturated && m.saturated:
 		m.lag = min(m.lag, depth/x)
-		if length, done := e.since(onset); length >= shortest && done >= blockMessages {
+		if length, done := e.since(onset); length >= e.settings.Block && done >= blockMessages {
 			e.end(true)
 		}
 	case saturated:
-		if length >= shortest && done >= blockMessages {
+		if length >= e.settings.Block && done >= blockMessages {
 			e.end(false)
 		}
 		m.saturated, m.lag = true, depth/x

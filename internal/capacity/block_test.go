@@ -599,7 +599,7 @@ func (h *history2) check(t *rapid.T) {
 		if b.Start.Before(h.changed) || b.Revision != h.serving.Revision || b.Replicas != h.serving.Replicas || b.Others != h.serving.Others || h.serving.Disturbed {
 			t.Fatalf("%+v spans the change at %v to %+v", b, h.changed, h.serving)
 		}
-		if length := b.End.Sub(b.Start); length < shortest || b.Completed < blockMessages || math.Abs(b.Shares[0]+b.Shares[1]-1) > 1e-9 {
+		if length := b.End.Sub(b.Start); length < DefaultBlock || b.Completed < blockMessages || math.Abs(b.Shares[0]+b.Shares[1]-1) > 1e-9 {
 			t.Fatalf("%+v", b)
 		}
 	}

@@ -29,6 +29,8 @@ type Settings struct {
 	Weights []float64
 	// Concurrency is c, the number of messages one replica works on at once; at least 1.
 	Concurrency float64
+	// Block is the length of a block; 0 means DefaultBlock.
+	Block time.Duration
 }
 
 // Serving is who works on the queues at one instant.
@@ -71,7 +73,10 @@ func (e *Estimator) Configure(s Settings) {
 	case s.Concurrency != e.settings.Concurrency:
 		e.block.drop(e.serving.Young)
 	}
-	e.settings = Settings{Weights: slices.Clone(s.Weights), Concurrency: max(1, s.Concurrency)}
+	e.settings = Settings{Weights: slices.Clone(s.Weights), Concurrency: max(1, s.Concurrency), Block: s.Block}
+	if s.Block <= 0 {
+		e.settings.Block = DefaultBlock
+	}
 }
 
 // Restart forgets one queue's past, because it is read from another source now.

@@ -20,7 +20,7 @@ const (
 
 // complete reports whether an unsaturated block may end: it could wait for what S needs.
 func (e *Estimator) complete(length time.Duration, done int64) bool {
-	if length < shortest || done < blockMessages {
+	if length < e.settings.Block || done < blockMessages {
 		return false
 	}
 	if length >= flightLongest || !e.tellsFlight() {
@@ -56,7 +56,7 @@ func (e *Estimator) flight(start func(*part) *point) (l, x float64) {
 // halve notes readings so that, whenever the block ends, one of them is between a quarter and half of it.
 func (e *Estimator) halve(length time.Duration) {
 	m := &e.block
-	if length < max(shortest/2, 2*m.halved) {
+	if length < max(e.settings.Block/2, 2*m.halved) {
 		return
 	}
 	m.halved = length

@@ -8,6 +8,7 @@
 //	drain form    max( ceil(λ/(μ·ρ)), ceil(λ/μ + Σ Bᵢ·min(wᵢ/(Tᵢ·μ), 1/c)) )
 //	plain form    ceil( Σ wᵢ·(Bᵢ + inFlightᵢ) / perReplica )
 //	lent slots    max(0, desired − R) + max(0, min(desired, R) − available − slack)
+//	              or, of a regressed revision with μ', if more: ceil( (λ − available·μ')/μ + Σ Bᵢ·min(wᵢ/(Tᵢ·μ), 1/c) )
 //
 // where wᵢ is the weight of queue i, λ = Σ wᵢ·λᵢ, and R is the target's spec.replicas.
 //
@@ -32,6 +33,7 @@ func Decide(now time.Time, p Policy, o Observation, m Memory) (Plan, Memory) {
 
 	rec, growth := recommend(in)
 	m.growth = growth
+	in.recommended = rec.replicas
 	if !in.Target.Found {
 		m.slots = nil
 		return missing(in), m.remember(in, nil, Finding{})

@@ -29,8 +29,14 @@ func mu(perReplica float64, known string) ServiceRate {
 	return ServiceRate{PerReplica: perReplica, Known: known}
 }
 
-func surge(o *Observation)   { o.Queues[0].Depth, o.Queues[0].Arrival = 1200, new(96.0) } // 15 wanted
-func lull(o *Observation)    { o.Queues[0].Arrival = new(20.0) }                          // 4 wanted
+func surge(o *Observation) { o.Queues[0].Depth, o.Queues[0].Arrival = 1200, new(96.0) } // 15 wanted
+func lull(o *Observation)  { o.Queues[0].Arrival = new(20.0) }                          // 4 wanted
+
+// regressed: 5/s a replica of what was 8/s, so that 12 complete 60/s of 76/s.
+func regressed(o *Observation) {
+	o.Rate = mu(5, Measured)
+	o.Regressed = &Regressed{Present: 5, Slot: 8, Message: "revision 7 completes 5/s per replica, revision 6 did 8/s"}
+}
 func rolling(o *Observation) { o.Rollout = rolloutIn("Rolling") }
 
 func rolloutIn(state string) Rollout {
@@ -187,6 +193,35 @@ var rules = []rule{
 		change:  func(p *Policy, o *Observation) { surge(o); p.Drain.Prior, o.Rate = 2, mu(3, AtLeast) },
 		desired: new(int32(40)), replicas: new(int32(40)), lent: 3, reason: "AsRecommended"},
 
+	{name: "regressed, and enough", change: observe(regressed, func(o *Observation) { o.Queues[0].Arrival = new(44.0) }),
+		desired: new(int32(12)), reason: "WithinTolerance"},
+	{name: "regressed: slots first, replicas beyond", change: observe(regressed), desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "SlotsFirst",
+		message: "12 → 15: 19 wanted, 3 slots of the known-good revision do the work of 4: revision 7 completes 5/s per replica, revision 6 did 8/s"},
+	{name: "regressed: slots that do all of it", change: observe(regressed, func(o *Observation) { o.Queues[0].Arrival = new(62.0) }),
+		desired: new(int32(12)), lent: 1, reason: "SlotsFirst"},
+	{name: "regressed: above desired", change: observe(regressed, func(o *Observation) {
+		o.Queues[0].Arrival, o.Target.Replicas, o.Target.Available = new(96.0), 24, 16
+	}), desired: new(int32(24)), lent: 3, reason: "AsRecommended"},
+	{name: "regressed: a backlog counts", change: observe(regressed, func(o *Observation) { o.Queues[0].Arrival, o.Queues[0].Depth = new(50.0), 1080 }),
+		desired: new(int32(12)), lent: 1, reason: "SlotsFirst"},
+	{name: "regressed: room is left for slots, also for those on their way", change: observe(regressed, func(o *Observation) {
+		o.Queues[0].Arrival, o.Pool = new(400.0), Pool{Warm: 1, Lent: 1, Coming: 1}
+	}), desired: new(int32(37)), replicas: new(int32(37)), lent: 2, reason: "TooManyReplicas",
+		message: "100 wanted, maxReplicas is 40, 3 of them left for slots of the known-good revision; raise maxReplicas to at least 100"},
+	{name: "regressed: none is taken away for slots", change: observe(regressed, func(o *Observation) {
+		o.Queues[0].Arrival, o.Target.Replicas, o.Target.Available = new(400.0), 39, 39
+	}), desired: new(int32(39)), lent: 1, reason: "TooManyReplicas"},
+	{name: "regressed, and no slots", change: observe(regressed, func(o *Observation) { o.Pool = Pool{} }),
+		desired: new(int32(19)), replicas: new(int32(19)), reason: "AsRecommended"},
+	{name: "regressed, and nothing is known", change: observe(regressed, func(o *Observation) { o.Regressed.Present = math.NaN() }),
+		desired: new(int32(19)), replicas: new(int32(19)), lent: 3, reason: "AsRecommended"},
+	{name: "regressed, in the plain form",
+		change: func(p *Policy, o *Observation) {
+			regressed(o)
+			p.Drain, p.PerReplica = nil, 100
+		},
+		desired: new(int32(4)), replicas: new(int32(4)), lent: 2, reason: "TooFewReplicas"},
+
 	{name: "rolling", change: observe(rolling, surge), desired: new(int32(15)), lent: 3, reason: "RolloutInProgress",
 		message: "15 wanted, 12 kept: revision 7 rolling out for 6 min, 9 of 12 updated; 3 slots lent, 0 left. Scale-up resumes at its end or at 12:04:00 UTC. Now: kubectl annotate qs availability capacity.queuescaler.io/release-hold=6d5f8c"},
 	{name: "rolling, down", change: observe(rolling, lull), desired: new(int32(4)), reason: "RolloutInProgress", message: "Scale-down resumes at its end."},
@@ -206,6 +241,18 @@ var rules = []rule{
 		desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
 	{name: "stuck never times out", change: observe(surge, func(o *Observation) { o.Rollout = rolloutIn("Stuck"); o.Rollout.LastStable = noon.Add(-10 * time.Hour) }),
 		desired: new(int32(15)), lent: 3, reason: "RolloutStuck", message: "Scale-up resumes at its end."},
+	{name: "a flagged revision never times out", change: observe(surge, rolling, func(o *Observation) {
+		o.Rollout.LastStable, o.Rollout.Flagged = noon.Add(-10*time.Hour), true
+	}), desired: new(int32(15)), lent: 3, reason: "RolloutInProgress", message: "Scale-up resumes at its end. Now: kubectl annotate"},
+	{name: "missed for long, but the revision is flagged",
+		change: func(p *Policy, o *Observation) {
+			surge(o)
+			rolling(o)
+			p.Rollout.ReleaseAfterMissed, o.Pool, o.Rollout.Flagged = time.Minute, Pool{}, true
+		},
+		desired: new(int32(15)), reason: "RolloutInProgress"},
+	{name: "a person releases a flagged revision", change: observe(surge, rolling, func(o *Observation) { o.Rollout.Released, o.Rollout.Flagged = true, true }),
+		desired: new(int32(15)), replicas: new(int32(15)), lent: 3, reason: "AsRecommended"},
 	{name: "rolling back never times out", change: observe(surge, func(o *Observation) {
 		o.Rollout = rolloutIn("RollingBack")
 		o.Rollout.LastStable = noon.Add(-10 * time.Hour)

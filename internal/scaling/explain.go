@@ -93,8 +93,11 @@ func (in input) turns(m Memory, stable outcome) []time.Time {
 	down := m.down.changes(in.Behavior.ScaleDown.Window)
 	up := m.up.changes(in.Behavior.ScaleUp.Window)
 	turns := []time.Time{
-		stable.until, slots, down, up, in.rollout.ends, in.Target.ContestedUntil,
+		stable.until, slots, down, up, in.rollout.ends, in.Target.ContestedUntil, m.verification.frozen.until,
 		m.since.Add(in.Behavior.ScaleDown.Window),
+	}
+	if m.verification.open.to > 0 {
+		turns = append(turns, m.verification.open.until)
 	}
 	if m.growth.to > 0 {
 		turns = append(turns, m.growth.at.Add(in.startUp()))

@@ -36,6 +36,9 @@ var holds = []hold{
 	rolloutHolds,
 	// More pods would fail as those before did.
 	podsFail,
+	// Whether more pods complete more.
+	scaleUpIneffective,
+	stepNotVerified,
 	// Ending a pod would throw away minutes of work.
 	longMessages,
 }

@@ -25,6 +25,8 @@ type input struct {
 	now    time.Time
 	memory Memory
 	load   load
+	// recommended is what the queues ask for.
+	recommended int32
 	// fallback is true while the fallback floor applies.
 	fallback bool
 	// rollout is what the policy makes of the rollout's permissions.
@@ -50,7 +52,7 @@ type load struct {
 	redelivered float64
 	// quietSince is since when all queues are quiet; zero: they are not.
 	quietSince time.Time
-	// waiting is how many replicas the backlog keeps busy within its objectives: Σ Bᵢ·min(wᵢ/(Tᵢ·μ), 1/c). 0 without μ.
+	// waiting is how many replicas the backlog keeps busy within its objectives. 0 without μ.
 	waiting float64
 	// seconds is the shortest objective T, longest the time that the largest message takes; 0 without μ.
 	seconds, longest float64
@@ -65,6 +67,9 @@ func gather(now time.Time, p Policy, o Observation, m Memory) input {
 	now = now.Round(0)
 	in.now = now
 	in.load = in.sum()
+	if mu := o.Rate.PerReplica; mu > 0 {
+		in.load.waiting = in.waiting(mu)
+	}
 	if f := p.Fallback; f != nil && !in.memory.noDataSince.IsZero() {
 		in.fallback = now.Sub(in.memory.noDataSince) >= f.After
 	}
@@ -116,21 +121,25 @@ func (in *input) add(l *load, q Queue) {
 	if in.Drain == nil {
 		return
 	}
-	t := q.DrainSeconds
-	if t == 0 {
-		t = in.Drain.Seconds
-	}
+	t := in.drainSeconds(q)
 	if l.seconds == 0 || t < l.seconds {
 		l.seconds = t
 	}
 	if mu := in.Rate.PerReplica; mu > 0 {
-		l.waiting += depth * min(q.Weight/(t*mu), 1/in.Drain.Concurrency)
 		takes := q.Weight * in.Drain.Concurrency / mu
 		l.longest = max(l.longest, takes)
 		if takes > t && l.tooLong == "" {
 			l.tooLong = q.Name
 		}
 	}
+}
+
+// drainSeconds is T of a queue.
+func (in *input) drainSeconds(q Queue) float64 {
+	if q.DrainSeconds == 0 {
+		return in.Drain.Seconds
+	}
+	return q.DrainSeconds
 }
 
 // plus adds weight·rate; a rate that is not known makes the sum unknown.
@@ -175,11 +184,14 @@ func (r Rules) bounded() Rules {
 
 // boundedObservation makes what is no number unknown, and bounds the rest.
 func boundedObservation(o Observation) Observation {
-	if mu := o.Rate.PerReplica; !(mu >= minRate) || mu > maxAmount || o.Rate.Known == "" {
+	if !isRate(o.Rate.PerReplica) || o.Rate.Known == "" {
 		o.Rate = ServiceRate{}
 	}
-	for _, n := range []*int32{&o.Target.Replicas, &o.Target.Available, &o.Target.MaxUnavailable, &o.Pool.Warm, &o.Pool.Lent} {
+	for _, n := range []*int32{&o.Target.Replicas, &o.Target.Available, &o.Target.MaxUnavailable, &o.Pool.Warm, &o.Pool.Lent, &o.Pool.Coming} {
 		*n = min(max(*n, 0), maxCount)
+	}
+	if r := o.Regressed; r != nil && !(isRate(r.Present) && isRate(r.Slot)) {
+		o.Regressed = nil
 	}
 	o.Queues = slices.Clone(o.Queues)
 	for i := range o.Queues {
@@ -197,6 +209,9 @@ func boundedObservation(o Observation) Observation {
 	}
 	return o
 }
+
+// isRate is true where μ can be a service rate.
+func isRate(mu float64) bool { return mu >= minRate && mu <= maxAmount }
 
 // rate is r if it can be one.
 func rate(r *float64) *float64 {

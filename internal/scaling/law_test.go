@@ -119,13 +119,16 @@ func (c chance) observation(now time.Time, replicas int32) Observation {
 		Suspended: c.yes(3),
 		Target: Target{Found: c.yes(97), Replicas: replicas, Available: replicas - c.Int32N(3), MaxUnavailable: c.count(), Recreate: c.yes(10), Incompatible: c.yes(10),
 			ForeignZero: c.yes(30), OwnZero: c.yes(50), StartUp: c.duration(), SettledOnce: c.yes(95)},
-		Rollout: Rollout{State: state, InProgress: inProgress, MayScaleUp: c.yes(90) != inProgress, MayScaleDown: c.yes(90) != inProgress, MayLend: c.yes(90), LendFirst: c.yes(10),
+		Rollout: Rollout{State: state, InProgress: inProgress, MayScaleUp: c.yes(90) != inProgress, MayScaleDown: c.yes(90) != inProgress, MayLend: c.yes(90), LendFirst: c.yes(10), Flagged: c.yes(20),
 			Progressing: c.yes(50), Released: c.yes(10), Hash: "abc", Message: "revision 7"},
 		Rate: mu(c.amount(), []string{"", Given, AtLeast, Measured}[c.IntN(4)]),
 		Pool: Pool{Warm: c.count(), Lent: c.count(), OtherRevision: c.yes(30), StartUp: c.duration()},
 	}
 	if c.yes(5) {
 		o.Target.Replicas, o.Target.Available = c.count(), c.count()
+	}
+	if c.yes(20) {
+		o.Regressed, o.Pool.Coming = &Regressed{Present: c.amount(), Slot: c.amount(), Message: "revision 7 is slow"}, c.count()
 	}
 	if c.yes(3) {
 		o.Conflict = "an HPA"
@@ -136,6 +139,9 @@ func (c chance) observation(now time.Time, replicas int32) Observation {
 	if c.yes(5) {
 		o.Target.ContestedUntil = now.Add(c.duration())
 	}
+	if c.yes(60) {
+		o.Block = c.block(now)
+	}
 	if c.yes(80) {
 		o.Rollout.LastStable = now.Add(-c.duration())
 	}
@@ -143,6 +149,15 @@ func (c chance) observation(now time.Time, replicas int32) Observation {
 		o.Queues = append(o.Queues, c.queue(now))
 	}
 	return o
+}
+
+// block draws one that mostly began after the last one, of few different numbers of pods.
+func (c chance) block(now time.Time) *Saturation {
+	b := &Saturation{Start: now.Add(-c.duration() / 10), End: now, Serving: 10 + c.Int32N(5), Throughput: 80 + c.Float64(), Saturated: c.yes(90)}
+	if c.yes(5) {
+		b.Serving, b.Throughput, b.End = c.count(), c.amount(), now.Add(c.duration())
+	}
+	return b
 }
 
 // tick is how much time passes: mostly seconds, now and then a jump of the clock, forward or back.
@@ -231,6 +246,9 @@ func checkHolds(t *rapid.T, p Policy, o Observation, plan Plan, watched time.Dur
 	if now > r && fed && !o.Rollout.MayScaleUp && !o.Rollout.Released && p.Rollout.Mode != Ignore {
 		t.Errorf("scaled up from %d to %d while %s", r, now, o.Rollout.State)
 	}
+	if plan.Released != nil && o.Rollout.Flagged && !o.Rollout.Released {
+		t.Errorf("%s of a flagged revision", plan.Released.Reason)
+	}
 	if plan.Held || now == r {
 		t.Errorf("writes %d though held, or over the same number", now)
 	}
@@ -252,7 +270,7 @@ func checkLimits(t *rapid.T, p Policy, o Observation, plan Plan) {
 	if !o.Suspended && plan.Lent > max(0, p.Max-available) {
 		t.Errorf("%d lent and %d available are above max", plan.Lent, available)
 	}
-	if plan.Lent > before && (plan.Desired == nil || plan.Lent+available > *plan.Desired) {
+	if o.Regressed == nil && plan.Lent > before && (plan.Desired == nil || plan.Lent+available > *plan.Desired) {
 		t.Errorf("%d lent and %d available are above desired", plan.Lent, available)
 	}
 }
@@ -273,10 +291,10 @@ func checkBounded(t *rapid.T, plan Plan, m Memory) {
 	}
 }
 
-// TestMemoryIsBounded states the bytes for one QueueScaler, all three windows and the steps full: at most 4.5 KiB.
-// An idle one has one entry in each window: about 0.4 KiB.
+// TestMemoryIsBounded states the bytes for one QueueScaler, all three windows and the steps full: at most 4.75 KiB.
+// An idle one has one entry in each window: about 0.7 KiB.
 func TestMemoryIsBounded(t *testing.T) {
-	const most = 4.5 * 1024
+	const most = 4.75 * 1024
 	size := unsafe.Sizeof(Memory{}) + maxEntries*(3*unsafe.Sizeof(entry{})+unsafe.Sizeof(step{}))
 	if size > most {
 		t.Errorf("%d bytes, want at most %v", size, most)
@@ -284,7 +302,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	p, o := chat(), calm()
 	m := watched(p, o)
 	idle := unsafe.Sizeof(m) + uintptr(cap(m.down)+cap(m.up)+cap(m.slots))*unsafe.Sizeof(entry{}) + uintptr(cap(m.steps))*unsafe.Sizeof(step{})
-	if idle > 512 {
+	if idle > 768 {
 		t.Errorf("%d bytes when idle", idle)
 	}
 	t.Logf("%d bytes at most, %d when idle", size, idle)

@@ -35,15 +35,23 @@ func lend(in input, desired int32, m Memory) (int32, Memory) {
 }
 
 // slotsNeeded is what the target was not asked for, plus what it was asked for and does not have. During a rollout the
-// strategy takes maxUnavailable pods away by itself.
+// strategy takes maxUnavailable pods away by itself. Where more pods bring nothing, slots make up for missing ones only. Of a regressed revision there may be as many as desired and still
+// too little capacity: only max bounds what makes up for that.
 func (in input) slotsNeeded(desired int32) int32 {
 	asked, available := in.Target.Replicas, in.Target.Available
+	if in.ineffective() {
+		desired = min(desired, asked)
+	}
 	slack := int32(0)
 	if in.Observation.Rollout.InProgress {
 		slack = in.Target.MaxUnavailable
 	}
 	needed := max(0, desired-asked) + max(0, min(desired, asked)-available-slack)
-	return min(needed, max(0, desired-available))
+	needed = min(needed, max(0, desired-available))
+	if in.Regressed != nil {
+		needed = max(needed, in.madeUp())
+	}
+	return needed
 }
 
 // forbidsOtherRevision is true where no slot of another revision may be in service, and the pool runs one.

@@ -9,13 +9,16 @@ import (
 )
 
 // Memory is what Decide carries from one call to the next. The zero value remembers nothing. It is never changed in
-// place, so a copy stays valid. Bounded: three windows and one list of steps of at most maxEntries entries of 16 bytes.
+// place, so a copy stays valid. Bounded: three windows and one list of steps of at most maxEntries entries of 16 bytes, and
+// some 700 bytes besides.
 type Memory struct {
 	// since is the time of the first decision, last of the newest one, with its monotonic part. Zero before the first.
 	since, last time.Time
 	// desired is the last decision, if there was one.
 	desired int32
 	decided bool
+	// recommended is the last recommendation.
+	recommended int32
 	// replicas of the target as last seen.
 	replicas int32
 	seen     bool
@@ -25,6 +28,8 @@ type Memory struct {
 	slots window
 	// steps are changes of the target's replicas, by whomever.
 	steps []step
+	// verification tells whether steps brought what they should.
+	verification Verification
 	// growth is the doubling while the service rate is not known.
 	growth growth
 	// noDataSince is since when no queue could be read, missedSince since when the objective is missed; zero: not so.
@@ -56,9 +61,14 @@ func (m Memory) advance(clock time.Time, p Policy, o Observation) Memory {
 		m = m.shifted(jump)
 	}
 	m.last = clock
+	m.verification = m.verification.of(now, o.Rollout.Hash)
+	if o.Block != nil {
+		m.verification = m.verification.observed(now, *o.Block)
+	}
 	if o.Target.Found {
 		if m.seen && m.replicas != o.Target.Replicas {
 			m.steps = noteStep(m.steps, now, o.Target.Replicas-m.replicas, longestPeriod(p.Behavior))
+			m.verification = m.verification.stepped(now, m.replicas, o.Target.Replicas, m.recommended, o.Target.startUp())
 			// Either our decision arrived, or somebody else's number is adopted.
 			m.desired = o.Target.Replicas
 		}
@@ -68,6 +78,9 @@ func (m Memory) advance(clock time.Time, p Policy, o Observation) Memory {
 	m.blockedSince = since(m.blockedSince, now, o.Target.Found && !o.Rollout.MayScaleUp)
 	return m
 }
+
+// Verification is what is known of the effect of scaling.
+func (m Memory) Verification() Verification { return m.verification }
 
 // jumped is by how much the wall clock moved beyond the time that passed. Where the times have no monotonic part that is
 // not known: time that seems to pass does, and time never goes back.
@@ -80,6 +93,7 @@ func (m Memory) remember(in input, desired *int32, objective Finding) Memory {
 	if desired != nil {
 		m.desired, m.decided = *desired, true
 	}
+	m.recommended = in.recommended
 	m.missedSince = since(m.missedSince, in.now, objective.Status == no)
 	return m
 }
@@ -103,6 +117,7 @@ func (m Memory) shifted(d time.Duration) Memory {
 			*t = t.Add(d)
 		}
 	}
+	m.verification = m.verification.shifted(d)
 	m.down, m.up, m.slots = m.down.shifted(d), m.up.shifted(d), m.slots.shifted(d)
 	m.steps = slices.Clone(m.steps)
 	for i := range m.steps {

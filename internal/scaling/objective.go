@@ -7,6 +7,9 @@ import "fmt"
 
 // capacity is what is completed per second while there is work, at the present number of serving pods; false: not known.
 func (in input) capacity() (float64, bool) {
+	if r := in.Regressed; r != nil && in.rateKnown() {
+		return float64(in.Target.Available)*r.Present + float64(in.Pool.Lent)*r.Slot, true
+	}
 	if in.rateKnown() {
 		return float64(in.serving()) * in.Rate.PerReplica, true
 	}
@@ -81,8 +84,9 @@ func (in input) inTime(seconds float64) bool {
 	if in.atOnce() {
 		return true
 	}
-	if in.rateKnown() {
-		return in.load.arrival/in.Rate.PerReplica+in.load.waiting <= float64(in.serving())+1e-9
+	if capacity, _ := in.capacity(); in.rateKnown() {
+		mu := in.Rate.PerReplica
+		return in.load.arrival/mu+in.load.waiting <= capacity/mu+1e-9
 	}
 	return seconds <= in.load.seconds
 }

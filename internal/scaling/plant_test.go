@@ -35,9 +35,21 @@ type plant struct {
 	stable   time.Time
 	foreign0 bool
 	pool     int32
+	// regressed: pods of the target do less than slots.
+	regressed *Regressed
+	// downstream is the most that all pods complete, messages/s; 0: no limit.
+	downstream float64
+	cold       time.Duration
+	// blind: nothing is told of blocks. measures: the rate is that of the last saturated block.
+	blind, measures bool
 
 	backlog   float64
 	completed float64
+	done      float64 // completed since the beginning
+	waited    float64 // message-seconds in the queue
+	told      float64
+	forming   forming
+	block     *Saturation
 	quiet     time.Time
 	replicas  int32
 	pods      []time.Time // when each is available
@@ -48,7 +60,7 @@ type plant struct {
 }
 
 func newPlant(p Policy, replicas, pool int32) *plant {
-	w := &plant{policy: p, now: midnight, rate: 8, fresh: true, mode: "Stable", mayUp: true, stable: midnight, pool: pool, replicas: replicas}
+	w := &plant{policy: p, now: midnight, rate: 8, told: 8, cold: coldStart, fresh: true, mode: "Stable", mayUp: true, stable: midnight, pool: pool, replicas: replicas}
 	for range replicas {
 		w.pods = append(w.pods, midnight)
 	}
@@ -74,8 +86,11 @@ func (w *plant) warm() int32 {
 // work plays the second before now.
 func (w *plant) work() {
 	w.backlog += w.arrival
-	w.completed = min(w.backlog, float64(w.available()+w.lent)*w.rate)
+	w.completed = min(w.backlog, w.capacity())
 	w.backlog -= w.completed
+	w.done += w.completed
+	w.waited += w.backlog
+	w.measure()
 	if w.backlog < 1e-9 {
 		w.backlog = 0
 	}
@@ -86,6 +101,47 @@ func (w *plant) work() {
 	} else {
 		w.quiet = time.Time{}
 	}
+}
+
+func (w *plant) capacity() float64 {
+	slot := w.rate
+	if w.regressed != nil {
+		slot = w.regressed.Slot
+	}
+	all := float64(w.available())*w.rate + float64(w.lent)*slot
+	if w.downstream > 0 {
+		return min(all, w.downstream)
+	}
+	return all
+}
+
+// forming is a block that is not complete yet.
+type forming struct {
+	start     time.Time
+	serving   int32
+	done      float64
+	saturated bool
+}
+
+// measure makes blocks of 60 s in which nothing changed but the queue.
+func (w *plant) measure() {
+	f := &w.forming
+	n := w.available() + w.lent
+	if w.available() < w.replicas || w.mode != "Stable" || n != f.serving || f.start.IsZero() {
+		*f = forming{start: w.now, serving: n, done: w.done, saturated: true}
+		return
+	}
+	f.saturated = f.saturated && w.backlog >= 2*float64(n)
+	if w.now.Sub(f.start) < time.Minute {
+		return
+	}
+	w.block = &Saturation{Start: f.start, End: w.now, Serving: n, Throughput: (w.done - f.done) / 60, Saturated: f.saturated}
+	// What the pods of an ineffective step complete says nothing about what a pod can do.
+	e, judged := w.memory.Verification().observed(w.now, *w.block).Effect()
+	if w.measures && f.saturated && n > 0 && (w.blind || !judged || e >= 0.5) {
+		w.told = w.block.Throughput / float64(n)
+	}
+	*f = forming{start: w.now, serving: n, done: w.done, saturated: true}
 }
 
 func (w *plant) observe() Observation {
@@ -100,16 +156,29 @@ func (w *plant) observe() Observation {
 	if state == "Stable" && w.available() < w.replicas {
 		state = "Scaling"
 	}
+	rate := ServiceRate{PerReplica: w.told, Known: Given}
+	if w.measures {
+		rate.Known = Measured
+	}
+	block := w.block
+	if w.blind {
+		block = nil
+	}
+	if w.regressed != nil {
+		rate = ServiceRate{PerReplica: w.regressed.Present, Known: Measured}
+	}
 	return Observation{
 		Name: "availability",
-		Target: Target{Found: true, Replicas: w.replicas, Available: w.available(), StartUp: coldStart, SettledOnce: true,
+		Target: Target{Found: true, Replicas: w.replicas, Available: w.available(), StartUp: w.cold, SettledOnce: true,
 			ForeignZero: w.foreign0, OwnZero: w.replicas == 0 && !w.foreign0},
 		Rollout: Rollout{State: state, InProgress: inProgress, MayScaleUp: w.mayUp, MayScaleDown: state == "Stable", MayLend: true,
 			Progressing: w.mode == "Rolling", Hash: "6d5f8c", LastStable: stable, Message: "revision 7 " + strings.ToLower(w.mode)},
 		Queues: []Queue{{Name: "status-changes", Weight: 1, Fresh: w.fresh, Problem: "nats://q:4222 refused", Depth: int64(math.Ceil(w.backlog)),
 			InFlight: &inFlight, Arrival: &told, Throughput: &x, QuietSince: w.quiet}},
-		Rate: ServiceRate{PerReplica: 8, Known: Given},
-		Pool: Pool{Warm: w.warm(), Lent: w.lent, StartUp: slotStart},
+		Rate:      rate,
+		Pool:      Pool{Warm: w.warm(), Lent: w.lent, Coming: int32(len(w.warming)), StartUp: slotStart},
+		Regressed: w.regressed,
+		Block:     block,
 	}
 }
 
@@ -136,7 +205,7 @@ func (w *plant) act() {
 func (w *plant) scaleTo(n int32) {
 	w.replicas = n
 	for int32(len(w.pods)) < n {
-		w.pods = append(w.pods, w.now.Add(coldStart))
+		w.pods = append(w.pods, w.now.Add(w.cold))
 	}
 	w.pods = w.pods[:n]
 }

@@ -162,11 +162,13 @@ func (in input) fallsBehind() bool {
 func (in input) serving() int64 { return int64(in.Target.Available) + int64(in.Pool.Lent) }
 
 // startUp is how long a pod of the target takes.
-func (in input) startUp() time.Duration {
-	if in.Target.StartUp <= 0 {
+func (in input) startUp() time.Duration { return in.Target.startUp() }
+
+func (t Target) startUp() time.Duration {
+	if t.StartUp <= 0 {
 		return defaultStartUp
 	}
-	return in.Target.StartUp
+	return min(t.StartUp, 24*time.Hour)
 }
 
 func (in input) pendingText() string {

@@ -73,7 +73,7 @@ func (in *input) release() *Finding {
 
 // mayTimeOut is false for what must not be fed or interfered with.
 func (in *input) mayTimeOut() bool {
-	return in.Policy.Rollout.HoldTimeout > 0 && !in.untouchable()
+	return in.Policy.Rollout.HoldTimeout > 0 && !in.untouchable() && !in.Observation.Rollout.Flagged
 }
 
 // untouchable: what is stuck must not be fed, what is rolling back not interfered with. Only a person may, who knows better.
@@ -82,10 +82,11 @@ func (in *input) untouchable() bool {
 	return s == stateStuck || s == stateRollingBack
 }
 
-// mayReleaseMissed is true where a missed objective ends the hold: the rollout gets on, and no slot can help.
+// mayReleaseMissed is true where a missed objective ends the hold: the rollout gets on, nothing is known against its
+// revision, and no slot can help.
 func (in *input) mayReleaseMissed() bool {
 	r := in.Observation.Rollout
-	return in.Policy.Rollout.ReleaseAfterMissed > 0 && r.State == stateRolling && r.Progressing && in.Pool.Warm == 0 && !in.memory.missedSince.IsZero()
+	return in.Policy.Rollout.ReleaseAfterMissed > 0 && r.State == stateRolling && r.Progressing && !r.Flagged && in.Pool.Warm == 0 && !in.memory.missedSince.IsZero()
 }
 
 // stableAt is when the target was last stable; where that is not told, since when scale-up is not permitted.

@@ -26,7 +26,8 @@ func stabilize(in input, r recommendation, m Memory) (outcome, Memory) {
 	out := withinWindows(in, r, m)
 	out = withinTolerance(in, out)
 	out = notYetZero(in, out)
-	return withinRates(in, out, m.steps), m
+	out = withinRates(in, out, m.steps)
+	return withinTrial(in, out), m
 }
 
 // withinWindows goes no lower than the highest, and no higher than the lowest recommendation of its window.
@@ -168,18 +169,18 @@ func longestPeriod(b Behavior) time.Duration {
 	return longest
 }
 
-// limit applies the fallback floor, and min and max.
+// limit takes off what slots make up for, and applies the fallback floor, and min and max.
 func limit(in input, stable outcome, r recommendation) outcome {
-	n := stable.replicas
-	var out outcome
+	out := slotsFirst(in, stable.replicas)
+	n, most := out.replicas, in.most()
 	if in.fallback && n <= in.Fallback.Min {
 		n = in.Fallback.Min
 		out.reason, out.message = reasonFallback, fmt.Sprintf("fallback.minReplicas %d, since no queue could be read for %s", n, duration(in.Fallback.After))
 	}
 	switch {
-	case n > in.Max:
-		out.message = fmt.Sprintf("%d wanted, maxReplicas is %d; raise maxReplicas to at least %d", r.replicas, in.Max, r.replicas)
-		out.reason, out.limits, n = reasonTooMany, true, in.Max
+	case n > most:
+		out.message = fmt.Sprintf("%d wanted, maxReplicas is %d%s; raise maxReplicas to at least %d", r.replicas, in.Max, leftForSlots(in.Max-most), r.replicas)
+		out.reason, out.limits, n = reasonTooMany, true, most
 	case n < in.Min:
 		out.message = fmt.Sprintf("%d wanted, minReplicas is %d", r.replicas, in.Min)
 		out.reason, out.limits, n = reasonTooFew, true, in.Min

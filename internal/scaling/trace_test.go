@@ -60,6 +60,32 @@ var stories = map[string]func(*tracer){
 		w.mode, w.mayUp = "Stable", true
 		w.run(300)
 	},
+	"regressed": func(w *tracer) {
+		w.arrival = 48
+		w.run(310)
+		w.note("the revision does 5/s a replica, and that is found; known-good slots do 8/s; twice as much arrives")
+		w.rate, w.arrival = 5, 96
+		w.regressed = &Regressed{Present: 5, Slot: 8, Message: "revision 7 completes 5/s per replica, revision 6 did 8/s"}
+		w.run(600)
+		w.note("more than max can complete, were no room left for slots")
+		w.arrival = 202
+		w.run(600)
+		w.note("the rollback begins")
+		w.mode, w.mayUp, w.stable = "RollingBack", false, w.now
+		w.run(60)
+		w.note("and is done")
+		w.mode, w.mayUp, w.rate, w.regressed = "Stable", true, 8, nil
+		w.run(600)
+	},
+	"downstream-limit": func(w *tracer) {
+		w.run(10)
+		w.note("all pods together complete at most 100/s from now on, and 112/s arrive")
+		w.downstream, w.arrival = 100, 112
+		w.run(3600)
+		w.note("the limit is raised to 140/s")
+		w.downstream = 140
+		w.run(900)
+	},
 	"rollout-slow": func(w *tracer) {
 		w.note("a rollout that takes longer than the hold timeout")
 		w.mode, w.mayUp, w.stable = "Rolling", false, w.now

@@ -116,6 +116,11 @@ type Observation struct {
 	Queues    []Queue
 	Rate      ServiceRate
 	Pool      Pool
+	// Regressed is set while the target's revision is found to do less per replica than the known-good one. Pool then
+	// counts slots of the known-good revision only.
+	Regressed *Regressed
+	// Block is the newest block of the capacity that was measured; nil: none. It may be handed in again and again.
+	Block *Saturation
 }
 
 // Queue is what is known of one queue at one instant.
@@ -195,6 +200,8 @@ type Rollout struct {
 	Hash string
 	// LastStable is when the target was last seen complete: the hold timeout counts from here. Zero: not known.
 	LastStable time.Time
+	// Flagged is true where the revision that rolls out is suspected or regressed: no timeout feeds it.
+	Flagged bool
 	// Message says for a person what goes on, such as "revision 7 rolling out for 6 min, 9 of 12 updated".
 	Message string
 }
@@ -210,6 +217,8 @@ const (
 type Pool struct {
 	// Warm slots may be lent now (of a soaked revision, ready, not being deleted); Lent are in service.
 	Warm, Lent int32
+	// Coming slots will be warm: they start, or end and are made again. Looked at with a regressed revision only.
+	Coming int32
 	// OtherRevision is true where the pool does not run the target's current revision.
 	OtherRevision bool
 	// StartUp is how long a slot takes until warm; 0: unknown.
