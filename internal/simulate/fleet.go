@@ -162,7 +162,7 @@ func (f *fleet) roll(t int) {
 			f.resize(t, set, set.wanted-cut, f.rolloutStart)
 		}
 	}
-	if f.current.available == f.wanted && total == f.current.wanted && f.current.wanted == f.wanted && int(f.wanted) == len(f.current.pods) {
+	if pods, _ := f.size(); pods == f.wanted && f.current.available == f.wanted {
 		f.rolling, f.completed = false, t
 		f.changes++
 	}

@@ -19,6 +19,7 @@ import (
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/decision"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/revision"
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
@@ -78,6 +79,8 @@ type QueueScaler struct {
 	// advice that stands, and the second since which it does.
 	advice      string
 	adviceSince int
+	// standing is what the ledger said last.
+	standing standing
 }
 
 // Name is the label.
@@ -132,6 +135,7 @@ func (q *QueueScaler) reconcile(t int, w *Plant) {
 	q.memory.Learn(seen, q.all[:])
 	d := decision.Decide(seen, &q.memory)
 	done := q.act(t, w, seen, d)
+	q.noteVerdict(t, w)
 	q.qs.Status = decision.StatusOf(seen, d, done, &q.memory)
 	q.again = seen.Now.Add(d.Again(seen, done))
 }
@@ -156,7 +160,7 @@ func (q *QueueScaler) observe(t int, w *Plant) *decision.Observation {
 
 // makeTemplate makes the template of a slot, anew when another revision soaked.
 func (q *QueueScaler) makeTemplate(seen *decision.Observation) {
-	hash := q.memory.Soak.SoakedHash
+	hash := q.memory.PoolRevision()
 	if hash == "" || hash == q.source || !decision.WantsPool(&q.qs.Spec) {
 		return
 	}
@@ -191,13 +195,58 @@ func (q *QueueScaler) act(t int, w *Plant, seen *decision.Observation, d *decisi
 		w.tend(t, &d.Pool.Actions[i], q.template, w.revisionOf(q.source))
 		done.Wrote = true
 	}
+	q.rollBack(t, w, seen, d)
 	return done
+}
+
+// rollBack is the operator's own rollback: that it is to be done is stored first, and done at the next look.
+func (q *QueueScaler) rollBack(t int, w *Plant, seen *decision.Observation, d *decision.Decision) {
+	b := d.Rollback
+	if b == nil || b.Refused != "" {
+		return
+	}
+	if !b.Stored {
+		q.memory.Ledger.MarkRolledBack(b.From.Hash, seen.Now)
+		return
+	}
+	if w.rollBack(t, w.revisionOf(b.To.Hash)) {
+		w.remark(t, RemarkRollback, decision.RollbackMessage(seen, &q.memory, d))
+	}
+}
+
+// noteVerdict notes what the ledger says of the present revision, where that changed.
+func (q *QueueScaler) noteVerdict(t int, w *Plant) {
+	r := q.memory.Ledger.Present()
+	if r == nil {
+		return
+	}
+	is := standing{r.Key, r.Standing, r.Verdict, r.Basis}
+	was := q.standing
+	q.standing = is
+	number := w.scenario.Revisions[w.fleet.current.revision].Number
+	if is.standing != was.standing || is.key != was.key {
+		if is.standing == revision.KnownGood {
+			w.meter.result.KnownGood = append(w.meter.result.KnownGood, number)
+		}
+		w.remark(t, RemarkVerdict, fmt.Sprintf("revision %d is %s", number, is.standing))
+	}
+	if is.verdict != was.verdict && is.verdict != revision.InsufficientData {
+		w.remark(t, RemarkVerdict, fmt.Sprintf("revision %d: %s, by %s", number, is.verdict, is.basis))
+	}
+}
+
+// standing is what the ledger says of a revision.
+type standing struct {
+	key      string
+	standing revision.Standing
+	verdict  revision.Verdict
+	basis    revision.Basis
 }
 
 // keepTemplate keeps the soaked revision's template, as the operator does.
 func (q *QueueScaler) keepTemplate(seen *decision.Observation) {
 	hash := q.memory.Soak.SoakedHash
-	if hash == "" || !decision.WantsPool(&q.qs.Spec) || slices.Contains(decision.SoakedRevisions(seen), hash) {
+	if hash == "" || slices.Contains(decision.SoakedRevisions(seen), hash) {
 		return
 	}
 	for _, rs := range seen.ReplicaSets {
@@ -230,7 +279,7 @@ func (q *QueueScaler) follow(t int, w *Plant) {
 		w.advised(t, to)
 		w.remark(t, RemarkAdvice, fmt.Sprintf("%s: %s", advice, q.qs.Status.Diagnosis.Message))
 	}
-	if q.FollowSeconds > 0 && t-q.adviceSince == q.FollowSeconds && w.rollBack(t, to) {
+	if q.FollowSeconds > 0 && t-q.adviceSince == q.FollowSeconds && w.rollBack(t, w.fleet.withNumber(to)) {
 		w.remark(t, RemarkRollback, fmt.Sprintf("a person follows the advice, %s after it appeared", span(q.FollowSeconds)))
 	}
 }
