@@ -69,9 +69,17 @@ test-integration: test-needs build cluster-binary ## Tests on the local cluster
 test-needs: ## Install what the tests need (Redis, Node.js, Celery)
 	hack/test-needs.sh
 
+.PHONY: replay-incident
+replay-incident: ## The incident by each policy, simulated; writes out/replay-incident.html
+	go run ./hack/replay-incident
+
 .PHONY: bench-reaction
 bench-reaction: test-needs build cluster-binary ## From a backlog to added replicas (SCALERS=100)
 	go run ./hack/bench-reaction -scalers $(SCALERS) -manager bin/manager
+
+.PHONY: bench-verdict
+bench-verdict: ## False alarms and power of the verdict on a revision
+	go run ./hack/bench-verdict
 
 ##@ Change the code
 

@@ -39,6 +39,7 @@ type options struct {
 	leaderElect     bool
 	leaderNamespace string
 	watchNamespaces string
+	block           time.Duration
 	zap             zap.Options
 }
 
@@ -48,6 +49,7 @@ func (o *options) bind(fs *flag.FlagSet) {
 	fs.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz; 0 turns them off.")
 	fs.BoolVar(&o.leaderElect, "leader-elect", false, "Run as one of several: only the elected one acts, the others keep warm caches.")
 	fs.StringVar(&o.leaderNamespace, "leader-election-namespace", "", "Namespace of the lease. Default: the operator's own, in a cluster.")
+	fs.DurationVar(&o.block, "evidence-block", time.Minute, "Length of one measurement of what a replica gets done, at least 2s. Shorter ones find a slower revision sooner, and are noisier.")
 	fs.StringVar(&o.watchNamespaces, "watch-namespaces", "", "Comma-separated namespaces to act in. Default: all.")
 	o.zap.BindFlags(fs)
 }
@@ -64,6 +66,9 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
+	if o.block < 2*time.Second {
+		return fmt.Errorf("--evidence-block is %s, and has to be at least 2s: queues are read once a second", o.block)
+	}
 	mgr, err := newManager(o)
 	if err != nil {
 		return err
@@ -73,6 +78,7 @@ func run(ctx context.Context, o options) error {
 		APIReader: mgr.GetAPIReader(),
 		Recorder:  mgr.GetEventRecorder("queuescaler"),
 		Clock:     clock.RealClock{},
+		Block:     o.block,
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)

@@ -29,7 +29,7 @@ func (a *acted) fail(reason string, err error) {
 	}
 }
 
-// act carries the plan out: lend first, because it is what users feel, then scale, then tend the pool.
+// act carries the plan out: lend first, because it is what users feel, then scale, then tend the pool, then roll back.
 func (r *QueueScalerReconciler) act(ctx context.Context, seen *decision.Observation, d *decision.Decision, s *scaler) *acted {
 	done := &acted{}
 	if decision.Frozen(seen) != "" {
@@ -49,6 +49,8 @@ func (r *QueueScalerReconciler) act(ctx context.Context, seen *decision.Observat
 		done.fail(capacityv1alpha1.ReasonScaleFailed, done.ScaleErr)
 	}
 	done.fail(capacityv1alpha1.ReasonSlotWriteFailed, r.tend(ctx, seen, d, s, done))
+	done.fail(capacityv1alpha1.ReasonRollbackFailed, r.rollBack(ctx, seen, d, s, done))
+	noteRefusal(d, s, done)
 	noteRelease(seen, d, s, done)
 	r.observeReaction(seen, done)
 	if done.Err != nil {
@@ -65,6 +67,18 @@ func noteRelease(seen *decision.Observation, d *decision.Decision, s *scaler, do
 	}
 	s.Released = hash
 	done.events = append(done.events, holdReleased(d.Plan.Released.Reason, d.Plan.Released.Message))
+}
+
+// noteRefusal tells once for each reason why a rollback that is asked for is not carried out.
+func noteRefusal(d *decision.Decision, s *scaler, done *acted) {
+	refused := ""
+	if d.Rollback != nil {
+		refused = d.Rollback.Refused
+	}
+	if refused != "" && refused != s.refused {
+		done.events = append(done.events, rollbackRefused(refused))
+	}
+	s.refused = refused
 }
 
 // observeReaction measures from the newest reading to the end of the writes that it caused.
@@ -107,7 +121,11 @@ func (r *QueueScalerReconciler) report(ctx context.Context, seen *decision.Obser
 	for _, e := range done.events {
 		log.FromContext(ctx).Info("Acted", "reason", e.reason, "message", e.message)
 	}
-	for _, e := range append(done.events, turnedOf(&seen.QueueScaler.Status, &status)...) {
+	events := append(done.events, turnedOf(&seen.QueueScaler.Status, &status)...)
+	if beganWithoutPlan(seen, &status) {
+		events = append(events, noRollbackPlan())
+	}
+	for _, e := range events {
 		r.emit(seen.QueueScaler, e)
 	}
 	return nil

@@ -36,7 +36,7 @@ type configState struct {
 
 // observeConfig digests the data that the template refers to. Only the digest is kept.
 func (r *QueueScalerReconciler) observeConfig(ctx context.Context, seen *decision.Observation, s *scaler, template *corev1.PodTemplateSpec) error {
-	hash := s.Soak.SoakedHash
+	hash := s.PoolRevision()
 	if s.config.Revision == hash && seen.Now.Sub(s.config.readAt) < configEvery && !seen.Now.Before(s.config.readAt) {
 		return nil
 	}
@@ -101,7 +101,7 @@ type claimState struct {
 
 // observeClaims reads the claims of the pool's template live, once for each revision: access modes cannot be changed.
 func (r *QueueScalerReconciler) observeClaims(ctx context.Context, seen *decision.Observation, s *scaler, template *corev1.PodTemplateSpec) error {
-	if s.claims.revision == s.Soak.SoakedHash {
+	if s.claims.revision == s.PoolRevision() {
 		return nil
 	}
 	modes, complete := map[string][]corev1.PersistentVolumeAccessMode{}, true
@@ -122,7 +122,7 @@ func (r *QueueScalerReconciler) observeClaims(ctx context.Context, seen *decisio
 	}
 	s.claims = claimState{modes: modes}
 	if complete {
-		s.claims.revision = s.Soak.SoakedHash
+		s.claims.revision = s.PoolRevision()
 	}
 	return nil
 }

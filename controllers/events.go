@@ -48,6 +48,23 @@ func holdReleased(reason, message string) event {
 	return event{corev1.EventTypeWarning, reason, "Release", message}
 }
 
+func rolledBack(message string) event {
+	return event{corev1.EventTypeWarning, capacityv1alpha1.ReasonRolledBack, "RollBack", message}
+}
+
+func rollbackFailed(err error) event {
+	return event{corev1.EventTypeWarning, capacityv1alpha1.ReasonRollbackFailed, "RollBack", fmt.Sprintf("the target's template could not be patched back: %v", err)}
+}
+
+func rollbackRefused(message string) event {
+	return event{corev1.EventTypeWarning, capacityv1alpha1.ReasonRollbackRefused, "RollBack", message}
+}
+
+func noRollbackPlan() event {
+	return event{corev1.EventTypeNormal, capacityv1alpha1.ReasonNoRollbackPlan, "Report",
+		"A rollout began, and no rollback plan is written down: set spec.rollout.rollbackPlan, or annotate the Deployment with " + capacityv1alpha1.AnnotationRollbackPlan}
+}
+
 // turned is a condition that changed its status.
 func turned(kind, reason, message string) event {
 	return event{kind, reason, "Report", message}

@@ -97,19 +97,19 @@ func (r *QueueScalerReconciler) observeSlots(ctx context.Context, seen *decision
 	if err != nil {
 		return err
 	}
-	if !decision.WantsPool(&qs.Spec) && len(sets) == 0 {
-		return nil
-	}
 	ours := []client.ListOption{client.InNamespace(qs.Namespace), client.MatchingLabels{capacityv1alpha1.LabelScaler: qs.Name}, client.UnsafeDisableDeepCopy}
-	var pods corev1.PodList
-	if err := r.List(ctx, &pods, ours...); err != nil {
-		return fmt.Errorf("list slots' pods: %w", err)
-	}
 	var revisions appsv1.ControllerRevisionList
 	if err := r.List(ctx, &revisions, ours...); err != nil {
 		return fmt.Errorf("list ControllerRevisions: %w", err)
 	}
 	seen.Revisions = pointers(revisions.Items)
+	if !decision.WantsPool(&qs.Spec) && len(sets) == 0 {
+		return nil
+	}
+	var pods corev1.PodList
+	if err := r.List(ctx, &pods, ours...); err != nil {
+		return fmt.Errorf("list slots' pods: %w", err)
+	}
 	seen.Slots = standby.Observe(seen.Now, qs.Name, qs.UID, sets, pointers(pods.Items))
 	var services corev1.ServiceList
 	if err := r.List(ctx, &services, client.InNamespace(qs.Namespace), client.UnsafeDisableDeepCopy); err != nil {

@@ -48,6 +48,8 @@ type QueueScalerReconciler struct {
 	Clock     clock.WithTicker
 	// Metrics is where metrics are registered; nil means the manager's own registry, which takes one controller alone.
 	Metrics prometheus.Registerer
+	// Block is the length of one measurement of what a replica gets done; 0 means a minute.
+	Block time.Duration
 
 	metrics *metrics.Metrics
 	queues  *queue.Pool
@@ -57,12 +59,12 @@ type QueueScalerReconciler struct {
 // +kubebuilder:rbac:groups=capacity.queuescaler.io,resources=queuescalers,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=capacity.queuescaler.io,resources=queuescalers/status,verbs=patch
 // +kubebuilder:rbac:groups=capacity.queuescaler.io,resources=queuescalers/finalizers,verbs=update
-// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch
+// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=apps,resources=deployments/scale,verbs=update
 // +kubebuilder:rbac:groups=apps,resources=replicasets;controllerrevisions,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=secrets;configmaps;persistentvolumeclaims;namespaces,verbs=get
+// +kubebuilder:rbac:groups="",resources=secrets;configmaps;persistentvolumeclaims;serviceaccounts;namespaces,verbs=get
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch
 // +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=get;list;watch
@@ -78,7 +80,7 @@ func (r *QueueScalerReconciler) Reconcile(ctx context.Context, req ctrl.Request)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	now := r.Clock.Now()
-	memory := r.scalers.of(&qs)
+	memory := r.scalers.of(&qs, r.Block)
 
 	seen, err := r.observe(ctx, now, &qs, memory)
 	if err != nil {

@@ -37,6 +37,11 @@ func snapshotOf(seen *decision.Observation, d *decision.Decision, status *capaci
 	if status.Standby != nil {
 		s.Warm, s.Lent, s.Starting = status.Standby.Warm, status.Standby.Lent, status.Standby.Starting
 	}
+	if rate := d.Input.Rate.PerReplica; rate > 0 {
+		s.ServiceRate = &rate
+	}
+	s.Regressed = meta.IsStatusConditionTrue(status.Conditions, capacityv1alpha1.ConditionThroughputRegressed)
+	s.Advised = meta.IsStatusConditionTrue(status.Conditions, capacityv1alpha1.ConditionRollbackAdvised)
 	for _, sample := range seen.Samples {
 		s.Fresh[sample.Name] = sample.Quality == queue.Fresh
 	}
@@ -55,6 +60,7 @@ var told = []struct {
 	{capacityv1alpha1.ConditionRolloutInProgress, ""},
 	{capacityv1alpha1.ConditionStandbyReady, metav1.ConditionFalse},
 	{capacityv1alpha1.ConditionObjectiveMet, metav1.ConditionFalse},
+	{capacityv1alpha1.ConditionThroughputRegressed, metav1.ConditionTrue},
 	{capacityv1alpha1.ConditionRollbackAdvised, metav1.ConditionTrue},
 }
 
@@ -78,4 +84,11 @@ func turnedOf(old, status *capacityv1alpha1.QueueScalerStatus) []event {
 		events = append(events, turned(kind, is.Reason, is.Type+": "+is.Message))
 	}
 	return events
+}
+
+// beganWithoutPlan: a rollout begins, and nobody wrote down how to undo it.
+func beganWithoutPlan(seen *decision.Observation, status *capacityv1alpha1.QueueScalerStatus) bool {
+	const kind = capacityv1alpha1.ConditionRolloutInProgress
+	return seen.Target != nil && decision.RollbackPlan(seen) == "" &&
+		meta.IsStatusConditionFalse(seen.QueueScaler.Status.Conditions, kind) && meta.IsStatusConditionTrue(status.Conditions, kind)
 }

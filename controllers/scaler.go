@@ -31,6 +31,8 @@ type scaler struct {
 	// config digests what the pool's template refers to, claims tells how its volumes are accessed.
 	config configState
 	claims claimState
+	// refused is why a rollback that is asked for was not carried out, as it was told last.
+	refused string
 	// numbersAt is when status was last written for its numbers alone.
 	numbersAt time.Time
 }
@@ -41,8 +43,8 @@ type scalers struct {
 	m  map[types.NamespacedName]*scaler
 }
 
-// of returns the memory of qs; on first sight, what its status tells.
-func (s *scalers) of(qs *capacityv1alpha1.QueueScaler) *scaler {
+// of returns the memory of qs; on first sight, what its status tells. block is the length of a measurement.
+func (s *scalers) of(qs *capacityv1alpha1.QueueScaler, block time.Duration) *scaler {
 	key := types.NamespacedName{Namespace: qs.Namespace, Name: qs.Name}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,8 +54,10 @@ func (s *scalers) of(qs *capacityv1alpha1.QueueScaler) *scaler {
 	if known := s.m[key]; known != nil && known.uid == qs.UID {
 		return known
 	}
-	s.m[key] = &scaler{uid: qs.UID, Memory: decision.Recall(&qs.Status)}
-	return s.m[key]
+	recalled := &scaler{uid: qs.UID, Memory: decision.Recall(&qs.Status)}
+	recalled.Block = block
+	s.m[key] = recalled
+	return recalled
 }
 
 func (s *scalers) forget(key types.NamespacedName) {

@@ -147,11 +147,12 @@ func (r *QueueScalerReconciler) createSlot(ctx context.Context, seen *decision.O
 	return err
 }
 
-// keepTemplates keeps the soaked revision's template, because the Deployment's history may drop it, and lets go of the oldest.
+// keepTemplates keeps the soaked revision's template, because the Deployment's history may drop it, and it is what the pool runs
+// and what is rolled back to. It lets go of the oldest.
 func (r *QueueScalerReconciler) keepTemplates(ctx context.Context, seen *decision.Observation, s *scaler) error {
 	hash := s.Soak.SoakedHash
 	rs := replicaSetOf(seen, hash)
-	if decision.WantsPool(&seen.QueueScaler.Spec) && rs != nil && !slices.Contains(decision.SoakedRevisions(seen), hash) {
+	if rs != nil && !slices.Contains(decision.SoakedRevisions(seen), hash) {
 		cr, err := standby.Revision(seen.QueueScaler, rs)
 		if err != nil {
 			return err
@@ -161,7 +162,7 @@ func (r *QueueScalerReconciler) keepTemplates(ctx context.Context, seen *decisio
 			return fmt.Errorf("keep the template of revision %s: %w", hash, err)
 		}
 	}
-	needed := []string{hash, seen.Assessment.New.Hash, s.Rollout.SettledHash}
+	needed := []string{hash, seen.Assessment.New.Hash, s.Rollout.SettledHash, s.KnownGood()}
 	for i := range seen.Slots {
 		needed = append(needed, seen.Slots[i].Revision)
 	}

@@ -20,7 +20,7 @@ import (
 
 // observeTemplate makes the template of a slot, from that of the soaked revision and what that refers to.
 func (r *QueueScalerReconciler) observeTemplate(ctx context.Context, seen *decision.Observation, s *scaler) error {
-	source := soakedTemplate(seen, s.Soak.SoakedHash)
+	source := soakedTemplate(seen, s.PoolRevision())
 	if !decision.WantsPool(&seen.QueueScaler.Spec) || source == nil || seen.Target == nil {
 		return nil
 	}
@@ -41,7 +41,7 @@ func (r *QueueScalerReconciler) observeTemplate(ctx context.Context, seen *decis
 	seen.Template, seen.Refusal = standby.Template(standby.TemplateInput{
 		Namespace: seen.QueueScaler.Namespace, Scaler: seen.QueueScaler.Name,
 		Gate: spec.Gate, WithholdLabels: spec.WithholdLabels, PriorityClassName: spec.PriorityClassName,
-		Revision: s.Soak.SoakedHash, Template: source, MinReadySeconds: seen.Target.Spec.MinReadySeconds,
+		Revision: s.PoolRevision(), Template: source, MinReadySeconds: seen.Target.Spec.MinReadySeconds,
 		Surroundings: surroundings,
 	})
 	return nil

@@ -19,6 +19,8 @@ const (
 	ConditionStandbyReady = "StandbyReady"
 	// ConditionObjectiveMet is True while the backlog is worked off within the objective.
 	ConditionObjectiveMet = "ObjectiveMet"
+	// ConditionThroughputRegressed is True while the present revision does less per replica than the known-good one did.
+	ConditionThroughputRegressed = "ThroughputRegressed"
 	// ConditionRollbackAdvised is True while a rollback is advised. The message has the command.
 	ConditionRollbackAdvised = "RollbackAdvised"
 )
@@ -177,6 +179,29 @@ const (
 	ReasonNoRollbackAdvised = "NotAdvised"
 	// ReasonRolloutStuck: the pods of the new revision do not become available.
 	ReasonRolloutStuck = "RolloutStuck"
+
+	// ReasonServiceRateRegressed: a replica of the present revision completes less than one of the known-good revision did.
+	ReasonServiceRateRegressed = "ServiceRateRegressed"
+	// ReasonProcessingTimeRegressed: a message takes the present revision longer than it took the known-good one.
+	ReasonProcessingTimeRegressed = "ProcessingTimeRegressed"
+	// ReasonInsufficientData: there is too little evidence for a verdict.
+	ReasonInsufficientData = "InsufficientData"
+	// ReasonNoRegression: the present revision does as much as the known-good one, or is it.
+	ReasonNoRegression = "NoRegression"
+	// ReasonSuspected: something is wrong with the present revision, and it is not proved that it does less.
+	ReasonSuspected = "Suspected"
+	// ReasonInconclusive: the evidence says neither.
+	ReasonInconclusive = "Inconclusive"
+	// ReasonRolledBack: the target's template was patched back to the known-good revision.
+	ReasonRolledBack = "RolledBack"
+	// ReasonRollbackRefused: a rollback was asked for and is not carried out; the message says why.
+	ReasonRollbackRefused = "RollbackRefused"
+	// ReasonRollbackFailed: the target's template could not be patched.
+	ReasonRollbackFailed = "RollbackFailed"
+	// ReasonNoRollbackPlan: a rollout began, and no rollback plan is written down.
+	ReasonNoRollbackPlan = "NoRollbackPlan"
+	// ReasonFlagWithdrawn: after a rollback the service rate stayed low, so that it was not the revision.
+	ReasonFlagWithdrawn = "FlagWithdrawn"
 )
 
 // Labels and annotations.
@@ -203,6 +228,11 @@ const (
 	AnnotationIncompatible = LabelPrefix + "incompatible-with-previous"
 	// AnnotationRollbackPlan on a Deployment is quoted wherever a rollback is advised, where the QueueScaler has none.
 	AnnotationRollbackPlan = LabelPrefix + "rollback-plan"
+
+	// AnnotationChange on a Deployment marks a change that has no new template, such as a flag: its text opens a new revision in the ledger.
+	AnnotationChange = LabelPrefix + "change"
+	// AnnotationForceRollback on a Deployment has a rollback carried out although Argo CD, Flux or Helm own the object: "true".
+	AnnotationForceRollback = LabelPrefix + "force-rollback"
 
 	// AnnotationOnLend on a slot's pod is what lending puts on it besides the role: labels and annotations, as JSON.
 	AnnotationOnLend = LabelPrefix + "on-lend"

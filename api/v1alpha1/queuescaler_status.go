@@ -9,7 +9,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 //
 // +kubebuilder:validation:MinProperties=1
 type QueueScalerStatus struct {
-	// conditions are Ready, AbleToScale, ScalingActive, ScalingLimited, RolloutInProgress, StandbyReady, ObjectiveMet and RollbackAdvised.
+	// conditions are Ready, AbleToScale, ScalingActive, ScalingLimited, RolloutInProgress, StandbyReady, ObjectiveMet, ThroughputRegressed and RollbackAdvised.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -20,7 +20,7 @@ type QueueScalerStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// summary is the first true of Conflict, NoData, Stuck, Held, Limited, Lending, Scaling, Suspended, Healthy.
+	// summary is the first true of Conflict, NoData, Regressed, Stuck, Held, Limited, Lending, Scaling, Suspended, Healthy.
 	// +optional
 	Summary Summary `json:"summary,omitempty"`
 	// desiredReplicas is the number of replicas that was decided, after stabilization, minReplicas and maxReplicas, and holds apart.
@@ -53,11 +53,21 @@ type QueueScalerStatus struct {
 	// decision is the last decision, with its reason and numbers.
 	// +optional
 	Decision *Decision `json:"decision,omitempty"`
+	// revisions are the ledger: what each revision of the target was seen to do, the oldest first.
+	// +optional
+	// +listType=map
+	// +listMapKey=key
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=10
+	Revisions []RevisionStatus `json:"revisions,omitempty"`
+	// calibration is what came of trying with fewer replicas while no service rate was known. Absent where that was never done.
+	// +optional
+	Calibration *CalibrationStatus `json:"calibration,omitempty"`
 }
 
 // Summary is the state of a QueueScaler in one word.
 //
-// +kubebuilder:validation:Enum=Conflict;NoData;Stuck;Held;Limited;Lending;Scaling;Suspended;Healthy
+// +kubebuilder:validation:Enum=Conflict;NoData;Regressed;Stuck;Held;Limited;Lending;Scaling;Suspended;Healthy
 type Summary string
 
 const (
@@ -65,6 +75,8 @@ const (
 	SummaryConflict Summary = "Conflict"
 	// SummaryNoData means no queue can be read.
 	SummaryNoData Summary = "NoData"
+	// SummaryRegressed means that the present revision does less per replica than the known-good one.
+	SummaryRegressed Summary = "Regressed"
 	// SummaryStuck means a rollout of the target makes no progress.
 	SummaryStuck Summary = "Stuck"
 	// SummaryHeld means that the target's replicas are wanted to change and are left alone.
@@ -314,7 +326,7 @@ type Diagnosis struct {
 
 // Cause is what a QueueScaler takes to be going on.
 //
-// +kubebuilder:validation:Enum=Healthy;DemandSurge;RolloutStuck;CapacityMissing;ConsumersStalled;DataUnavailable
+// +kubebuilder:validation:Enum=Healthy;DemandSurge;ArrivalsInflated;ThroughputRegressed;SlowedDown;RolloutStuck;CapacityMissing;ConsumersStalled;Ineffective;DataUnavailable
 type Cause string
 
 const (
@@ -322,12 +334,20 @@ const (
 	CauseHealthy Cause = "Healthy"
 	// CauseDemandSurge means that more messages arrive than the present replicas complete.
 	CauseDemandSurge Cause = "DemandSurge"
+	// CauseArrivalsInflated means that a revision makes more messages of the same work than the one before.
+	CauseArrivalsInflated Cause = "ArrivalsInflated"
+	// CauseThroughputRegressed means that the present revision does less per replica than the known-good one.
+	CauseThroughputRegressed Cause = "ThroughputRegressed"
+	// CauseSlowedDown means that the known-good revision itself does less than it did: it is not the revision.
+	CauseSlowedDown Cause = "SlowedDown"
 	// CauseRolloutStuck means that the pods of the new revision do not become available.
 	CauseRolloutStuck Cause = "RolloutStuck"
 	// CauseCapacityMissing means that pods are missing: unschedulable, quota, image.
 	CauseCapacityMissing Cause = "CapacityMissing"
 	// CauseConsumersStalled means that messages wait and nothing is completed.
 	CauseConsumersStalled Cause = "ConsumersStalled"
+	// CauseIneffective means that more replicas brought no more throughput: the limit is downstream.
+	CauseIneffective Cause = "Ineffective"
 	// CauseDataUnavailable means that no queue can be read.
 	CauseDataUnavailable Cause = "DataUnavailable"
 )
@@ -342,6 +362,8 @@ const (
 	AdviceRaiseMaxReplicas = "RaiseMaxReplicas"
 	// AdviceRollBack is followed by a colon and the revision.
 	AdviceRollBack = "RollBack"
+	// AdviceCheckDownstream: what the consumers call is the limit.
+	AdviceCheckDownstream = "CheckDownstream"
 	// AdviceCheckConsumers: messages wait and nothing is completed.
 	AdviceCheckConsumers = "CheckConsumers"
 	// AdviceCheckQueue: the queue cannot be read, or redelivers much.
@@ -371,4 +393,229 @@ type Decision struct {
 	// time of the decision.
 	// +optional
 	Time *metav1.Time `json:"time,omitempty"`
+}
+
+// RevisionStatus is what one revision of the target was seen to do. Numbers are rounded.
+type RevisionStatus struct {
+	// key identifies the revision: its pod-template-hash, and a digest of the marked change, if it is one.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	Key string `json:"key,omitempty"`
+	// templateHash is its pod-template-hash.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	TemplateHash string `json:"templateHash,omitempty"`
+	// change is the text of the annotation that marked a change without a new template.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Change string `json:"change,omitempty"`
+	// revision is the number that `kubectl rollout history` showed for it last.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Revision int64 `json:"revision,omitempty"`
+	// completedAt is when its rollout completed, the last time.
+	// +optional
+	CompletedAt *metav1.Time `json:"completedAt,omitempty"`
+	// standing is what it has proved: New, Soaked, Provisional (the first one, known-good for want of another) or KnownGood.
+	// +optional
+	Standing Standing `json:"standing,omitempty"`
+	// standingSince is since when.
+	// +optional
+	StandingSince *metav1.Time `json:"standingSince,omitempty"`
+	// verdict on it, against the known-good revision of that time.
+	// +optional
+	Verdict RevisionVerdict `json:"verdict,omitempty"`
+	// basis is the kind of evidence that the verdict stands on.
+	// +optional
+	Basis VerdictBasis `json:"basis,omitempty"`
+	// verdictAt is when that verdict was reached.
+	// +optional
+	VerdictAt *metav1.Time `json:"verdictAt,omitempty"`
+	// servicePerReplica is what one replica completes per second while it always has work, as a decimal: the median of its saturated blocks.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=24
+	ServicePerReplica string `json:"servicePerReplica,omitempty"`
+	// processingSeconds is how long one message takes, as a decimal: the median of its unsaturated blocks.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=24
+	ProcessingSeconds string `json:"processingSeconds,omitempty"`
+	// highestThroughputPerReplica is the most that one replica of it was seen to complete per second, as a decimal: a lower bound of what it can do.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=24
+	HighestThroughputPerReplica string `json:"highestThroughputPerReplica,omitempty"`
+	// highestThroughputAt is when.
+	// +optional
+	HighestThroughputAt *metav1.Time `json:"highestThroughputAt,omitempty"`
+	// highestArrivalPerSecond is the highest arrival rate that it served with the objective met, as a decimal.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=24
+	HighestArrivalPerSecond string `json:"highestArrivalPerSecond,omitempty"`
+	// rolledBackAt is when the QueueScaler rolled it back. That is done once.
+	// +optional
+	RolledBackAt *metav1.Time `json:"rolledBackAt,omitempty"`
+	// evidence is what the numbers and the verdict are made from.
+	// +optional
+	Evidence *RevisionEvidence `json:"evidence,omitempty"`
+}
+
+// RevisionEvidence is what the numbers and the verdict are made from: one entry for each block of a minute or more without rollout, scaling or lending inside it.
+//
+// +kubebuilder:validation:MinProperties=0
+type RevisionEvidence struct {
+	// serviceRates are messages per second and replica of the newest saturated blocks, each with the replicas in service, such as "6.21@43". The oldest first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=48
+	ServiceRates []string `json:"serviceRates,omitempty"`
+	// serviceRatesSeen is how many of them there were in all.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ServiceRatesSeen int32 `json:"serviceRatesSeen,omitempty"`
+	// processingTimes are seconds of the newest unsaturated blocks, each with messages per second and replica, such as "0.101@6.4". The oldest first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=48
+	ProcessingTimes []string `json:"processingTimes,omitempty"`
+	// processingTimesSeen is how many of them there were in all.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ProcessingTimesSeen int32 `json:"processingTimesSeen,omitempty"`
+	// lowerBounds are the highest messages per second and replica of unsaturated blocks, each with the replicas in service.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=48
+	LowerBounds []string `json:"lowerBounds,omitempty"`
+	// serviceRatesAtEntry is how many of serviceRatesSeen there were when its present stay began.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ServiceRatesAtEntry int32 `json:"serviceRatesAtEntry,omitempty"`
+	// mostReplicas is the largest number of replicas in service that it was seen with.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	MostReplicas int32 `json:"mostReplicas,omitempty"`
+	// withdrawn means that its verdict no longer counts: after a rollback the rate stayed low, so that it was not this revision.
+	// +optional
+	Withdrawn *bool `json:"withdrawn,omitempty"`
+	// shares of the queues in its completed work, in their order, as decimals.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=24
+	Shares []string `json:"shares,omitempty"`
+	// looks are how often each kind of evidence was tested, and what was found.
+	// +optional
+	Looks VerdictLooks `json:"looks,omitzero"`
+	// steppedAtDeploy is whether the processing time changed with the rollout, and not some time after.
+	// +optional
+	SteppedAtDeploy *bool `json:"steppedAtDeploy,omitempty"`
+	// provingSince is since when it does as much per replica as the known-good revision ever did. After 10 minutes it is known-good too.
+	// +optional
+	ProvingSince *metav1.Time `json:"provingSince,omitempty"`
+}
+
+// VerdictLooks are how often each kind of evidence was tested.
+//
+// +kubebuilder:validation:MinProperties=0
+type VerdictLooks struct {
+	// serviceRate looks.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ServiceRate int32 `json:"serviceRate,omitempty"`
+	// serviceRateVerdict is what they found.
+	// +optional
+	ServiceRateVerdict RevisionVerdict `json:"serviceRateVerdict,omitempty"`
+	// processingTime looks.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	ProcessingTime int32 `json:"processingTime,omitempty"`
+	// processingTimeVerdict is what they found.
+	// +optional
+	ProcessingTimeVerdict RevisionVerdict `json:"processingTimeVerdict,omitempty"`
+}
+
+// Standing is what a revision has proved.
+//
+// +kubebuilder:validation:Enum=New;Soaked;Provisional;KnownGood
+type Standing string
+
+const (
+	// StandingNew means that it has not soaked.
+	StandingNew Standing = "New"
+	// StandingSoaked means that it completed its rollout and stayed for the soak time.
+	StandingSoaked Standing = "Soaked"
+	// StandingProvisional means that it is the baseline because there is no other. Nothing is rolled back to it automatically.
+	StandingProvisional Standing = "Provisional"
+	// StandingKnownGood means that it also proved itself under load.
+	StandingKnownGood Standing = "KnownGood"
+)
+
+// RevisionVerdict says whether a revision does less per replica than the known-good one did.
+//
+// +kubebuilder:validation:Enum=InsufficientData;NoRegression;Suspected;Regressed;Inconclusive
+type RevisionVerdict string
+
+const (
+	// VerdictInsufficientData means that there is too little evidence.
+	VerdictInsufficientData RevisionVerdict = "InsufficientData"
+	// VerdictNoRegression means that it does as much as the known-good one.
+	VerdictNoRegression RevisionVerdict = "NoRegression"
+	// VerdictSuspected means that something is wrong with it, and it is not proved that it does less.
+	VerdictSuspected RevisionVerdict = "Suspected"
+	// VerdictRegressed means that it does less.
+	VerdictRegressed RevisionVerdict = "Regressed"
+	// VerdictInconclusive means that the evidence says neither.
+	VerdictInconclusive RevisionVerdict = "Inconclusive"
+)
+
+// VerdictBasis is the kind of evidence that a verdict stands on.
+//
+// +kubebuilder:validation:Enum=ServiceRate;ProcessingTime;Arrivals
+type VerdictBasis string
+
+const (
+	// BasisServiceRate is what one replica completes while it always has work.
+	BasisServiceRate VerdictBasis = "ServiceRate"
+	// BasisProcessingTime is how long one message takes while there is no backlog.
+	BasisProcessingTime VerdictBasis = "ProcessingTime"
+	// BasisArrivals is how many messages arrive.
+	BasisArrivals VerdictBasis = "Arrivals"
+)
+
+// CalibrationStatus is what came of trying with fewer replicas while no service rate was known.
+//
+// +kubebuilder:validation:MinProperties=0
+type CalibrationStatus struct {
+	// percent by which the estimate of the service rate was raised.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=50
+	Percent *int32 `json:"percent,omitempty"`
+	// reason in a word.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+	// message says what is being tried, or why it ended.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
 }

@@ -387,7 +387,24 @@ type DrainObjective struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
 	Concurrency int32 `json:"concurrency,omitempty"`
+	// calibrate is Auto (while no service rate was ever measured, and it has long been quiet, try with slightly fewer replicas until short, bounded backlogs have measured it) or Off.
+	// Auto does so only with a warm slot at hand, above minReplicas, outside rollouts, and by at most 50 percent. Default Auto.
+	// +optional
+	// +default="Auto"
+	Calibrate Calibrate `json:"calibrate,omitempty"`
 }
+
+// Calibrate says whether a service rate that was never measured may be found out.
+//
+// +kubebuilder:validation:Enum=Auto;Off
+type Calibrate string
+
+const (
+	// CalibrateAuto finds the service rate out by trying with slightly fewer replicas while it is quiet.
+	CalibrateAuto Calibrate = "Auto"
+	// CalibrateOff measures it only when there happens to be a backlog.
+	CalibrateOff Calibrate = "Off"
+)
 
 // BacklogObjective is a number of messages for each replica.
 type BacklogObjective struct {
@@ -399,6 +416,8 @@ type BacklogObjective struct {
 }
 
 // Standby is a pool of warm pods outside the traffic.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.knownGoodReplicas) || self.knownGoodReplicas <= self.replicas",message="standby.knownGoodReplicas must be at most standby.replicas; lower knownGoodReplicas or raise replicas"
 type Standby struct {
 	// replicas is the number of warm slots to keep.
 	// +required
@@ -414,6 +433,12 @@ type Standby struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=3600
 	DrainSeconds *int32 `json:"drainSeconds,omitempty"`
+	// knownGoodReplicas is how many of the slots stay on the known-good revision after a newer one has soaked, until that has proved itself under load. They are lent last, and are there when a regression is found. Default 1.
+	// +optional
+	// +default=1
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=50
+	KnownGoodReplicas *int32 `json:"knownGoodReplicas,omitempty"`
 	// priorityClassName is the priority class of the slots' pods. Absent means the target's own.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -472,12 +497,29 @@ type Rollout struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=604800
 	SoakSeconds *int32 `json:"soakSeconds,omitempty"`
+	// onRegression is what is done when the present revision is found to do less per replica than the known-good one: Advise (say so, with the command), or RollBack (patch the target's template back, once for each revision).
+	// Where Argo CD, Flux or Helm own the target, nothing is rolled back: the advice is to revert in Git. Default Advise.
+	// +optional
+	// +default="Advise"
+	OnRegression OnRegression `json:"onRegression,omitempty"`
 	// rollbackPlan is a URL or a sentence that is quoted wherever a rollback is advised.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	RollbackPlan string `json:"rollbackPlan,omitempty"`
 }
+
+// OnRegression says what is done about a revision that does less per replica.
+//
+// +kubebuilder:validation:Enum=Advise;RollBack
+type OnRegression string
+
+const (
+	// OnRegressionAdvise says so, with the evidence and the command.
+	OnRegressionAdvise OnRegression = "Advise"
+	// OnRegressionRollBack patches the target's template back.
+	OnRegressionRollBack OnRegression = "RollBack"
+)
 
 // RolloutPolicy says what is done to the target's replicas while a rollout is in progress.
 //

@@ -1,15 +1,17 @@
 // Copyright 2026 The QueueScaler Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package capacity estimates rates from readings: what arrives, what is completed, and what one replica completes while it
-// always has work. It is pure: time comes with the readings or as a parameter, and what cannot be known is nil, never 0.
+// Package capacity estimates rates from readings: what arrives, what is completed, and, as evidence about a revision, what
+// one replica completes and how long a message takes. It is pure: time comes with the readings or as a parameter, and what
+// cannot be known is nil, never 0.
 //
 //	λ fast      median of the last ten polls' rates: a burst is in the backlog already, and must not count twice
 //	λ slow      mean of six sub-windows without the largest: steady when arrivals are lumpy
 //	X           completions over the last ten polls
-//	μ           median of X/N over the recent saturated blocks of 60 s of one revision
+//	Block       60 s without rollout, scaling or lending inside: X/N, and S by Little's law where in-flight is told
+//	Calibration a careful way to a service rate that no calm day would ever measure
 //
-// Memory is bounded: see TestMemoryIsBounded for the bytes.
+// Memory is bounded: at most 9 KiB for each queue and 6 KiB beside them, after a day. TestMemoryIsBounded holds it to that.
 package capacity
 
 import (
@@ -27,6 +29,8 @@ const (
 	tooClose = 200 * time.Millisecond
 	// gap after which what happened in between says nothing about now, also when a clock jumped: three of the slowest polls.
 	gap = 15 * time.Minute
+	// fresh is the age up to which a reading is Fresh whatever the poll interval.
+	fresh = 15 * time.Second
 	// fewDeliveries say nothing about the share of them that is repeated.
 	fewDeliveries = 10
 	// polls are the readings that the fast estimate looks at, subWindows the parts of the slow one.
@@ -46,7 +50,7 @@ type Estimate struct {
 	QuietSince time.Time
 }
 
-// point is a reading as it is kept. Totals are nil-safe through has.
+// point is a reading as it is kept. Totals are nil-safe through has. What is cumulative needs two points to mean anything.
 type point struct {
 	at                                    time.Time
 	depth, inFlight                       int64
@@ -55,6 +59,10 @@ type point struct {
 	// derived: completed is not told, but what is missing. A purge looks the same.
 	derived     bool
 	redelivered int64
+	// readings before this one, and those of them and itself that did not tell what is in flight.
+	readings, silent uint32
+	// flight is the integral of what was in flight, in message-seconds, by straight lines between readings.
+	flight float64
 }
 
 // flow is the recent past of one queue.
@@ -66,24 +74,66 @@ type flow struct {
 	aging bool
 }
 
+// continuity is how a reading follows the one before.
+type continuity int
+
+const (
+	// ignored: a duplicate, or late.
+	ignored continuity = iota
+	// continued: nothing is missing in between.
+	continued
+	// broken: it is the first, counters restarted, or readings are missing in between.
+	broken
+)
+
 // observe adds a reading. Duplicates and late ones are dropped; counters that go backwards and gaps restart the estimate.
-func (f *flow) observe(r queue.Reading) {
+func (f *flow) observe(r queue.Reading) continuity {
 	p := pointOf(r)
+	follows := broken
 	if last := f.last(); last != nil {
 		since := p.at.Sub(last.at)
 		switch {
 		case since > gap, since < -time.Minute, restarted(last, &p):
 			f.points, f.quietSince, f.aging = f.points[:0], time.Time{}, false
 		case since < tooClose:
-			return
+			return ignored
+		case since <= f.patience():
+			follows = continued
 		}
 	}
 	f.observeAge(r)
 	f.observeQuiet(&p)
+	f.accumulate(&p)
+	if f.points == nil {
+		f.points = make([]point, 0, history)
+	}
 	if len(f.points) == history {
 		f.thin()
 	}
 	f.points = append(f.points, p)
+	return follows
+}
+
+// patience is how long after the last reading the next one is no gap: three polls, as in queue.Fresh.
+func (f *flow) patience() time.Duration {
+	n := len(f.points)
+	if n < 2 {
+		return gap
+	}
+	return max(fresh, 3*f.points[n-1].at.Sub(f.points[n-2].at))
+}
+
+// accumulate carries the cumulative numbers on to p.
+func (f *flow) accumulate(p *point) {
+	if !p.hasInFlight {
+		p.silent = 1
+	}
+	last := f.last()
+	if last == nil {
+		return
+	}
+	p.readings, p.silent = last.readings+1, last.silent+p.silent
+	p.flight = last.flight + p.at.Sub(last.at).Seconds()*(float64(last.inFlight)+float64(p.inFlight))/2
 }
 
 // pointOf completes the totals by conservation, where all that enters or leaves is told: arrived = completed + depth + in flight.
@@ -185,7 +235,9 @@ func (f *flow) estimate(longest time.Duration) Estimate {
 	e.ArrivalFast, e.ArrivalSlow = f.arrivalFast(), f.arrivalSlow(max(subWindow, longest/subWindows))
 	e.Arrival = larger(e.ArrivalFast, e.ArrivalSlow)
 	if last.hasCompleted {
-		e.Throughput = f.throughput()
+		if x, known := f.throughput(); known {
+			e.Throughput = &x
+		}
 		e.Redelivered = f.redelivered()
 	}
 	return e
@@ -196,24 +248,25 @@ func (f *flow) arrivalFast() *float64 {
 	if len(recent) < 4 {
 		return nil
 	}
-	rates := make([]float64, 0, polls)
+	var rates [polls]float64
 	for i := 1; i < len(recent); i++ {
-		rates = append(rates, rate(recent[i].arrived-recent[i-1].arrived, recent[i].at.Sub(recent[i-1].at)))
+		rates[i-1] = rate(recent[i].arrived-recent[i-1].arrived, recent[i].at.Sub(recent[i-1].at))
 	}
-	return new(median(rates))
+	return new(median(rates[:len(recent)-1]))
 }
 
 // arrivalSlow needs at least three whole sub-windows, so that one can be left out.
 func (f *flow) arrivalSlow(window time.Duration) *float64 {
-	end := f.last().at
-	var rates []float64
-	for i := range subWindows {
-		to := end.Add(-time.Duration(i) * window)
-		from := to.Add(-window)
+	from, after := f.last().at, float64(f.last().arrived)
+	rates := make([]float64, 0, subWindows)
+	for range subWindows {
+		from = from.Add(-window)
 		if from.Before(f.points[0].at) {
 			break
 		}
-		rates = append(rates, (f.arrivedAt(to)-f.arrivedAt(from))/window.Seconds())
+		before := f.arrivedAt(from)
+		rates = append(rates, (after-before)/window.Seconds())
+		after = before
 	}
 	if len(rates) < 3 {
 		return nil
@@ -242,13 +295,13 @@ func (f *flow) arrivedAt(t time.Time) float64 {
 	return of(before) + part*(of(after)-of(before))
 }
 
-func (f *flow) throughput() *float64 {
+func (f *flow) throughput() (x float64, known bool) {
 	recent := f.recent(polls + 1)
 	if len(recent) < 2 {
-		return nil
+		return 0, false
 	}
 	first, last := recent[0], recent[len(recent)-1]
-	return new(rate(last.completed-first.completed, last.at.Sub(first.at)))
+	return rate(last.completed-first.completed, last.at.Sub(first.at)), true
 }
 
 func (f *flow) redelivered() float64 {

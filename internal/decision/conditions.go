@@ -11,6 +11,7 @@ import (
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/revision"
 	"github.com/queuescaler/queuescaler/internal/rollout"
 	"github.com/queuescaler/queuescaler/internal/scaling"
 )
@@ -118,32 +119,91 @@ func standbyReady(seen *Observation, d *Decision) scaling.Finding {
 	return no(d.Pool.Reason, d.Pool.Message)
 }
 
-// rollbackAdvised: a stuck rollout whose new pods fail by themselves. What the cluster lacks never blames the revision.
-func rollbackAdvised(seen *Observation) scaling.Finding {
-	if seen.Target == nil || seen.Assessment.State != rollout.Stuck || seen.Trouble.Cluster {
-		return no(capacityv1alpha1.ReasonNoRollbackAdvised, "nothing speaks for a rollback")
+// throughputRegressed is the verdict on the present revision.
+func throughputRegressed(seen *Observation, d *Decision, s *Memory) scaling.Finding {
+	r, baseline := s.Ledger.Present(), s.Ledger.Baseline()
+	switch {
+	case r == nil:
+		return unknown(capacityv1alpha1.ReasonInsufficientData, "no revision of the target has completed its rollout since this is watched, or one is in progress")
+	case r.Good():
+		return no(capacityv1alpha1.ReasonNoRegression, fmt.Sprintf("%s is the known-good revision", nameOf(r)))
+	case baseline == nil:
+		return unknown(capacityv1alpha1.ReasonInsufficientData, fmt.Sprintf("there is no known-good revision to compare %s with", nameOf(r)))
+	case r.Withdrawn:
+		return no(capacityv1alpha1.ReasonFlagWithdrawn, fmt.Sprintf("after %s was rolled back the service rate stayed low: it is not the revision", nameOf(r)))
 	}
-	to := RevisionNumber(seen, seen.Assessment.SettledHash)
-	return yes(capacityv1alpha1.ReasonRolloutStuck, rollbackMessage(seen, to))
+	switch r.Verdict {
+	case revision.Regressed:
+		reason := capacityv1alpha1.ReasonServiceRateRegressed
+		if r.Basis == revision.ProcessingTime {
+			reason = capacityv1alpha1.ReasonProcessingTimeRegressed
+		}
+		return yes(reason, regressionText(seen, s, &d.Plan))
+	case revision.NoRegression:
+		return no(capacityv1alpha1.ReasonNoRegression, regressionText(seen, s, &d.Plan))
+	case revision.Suspected:
+		return unknown(capacityv1alpha1.ReasonSuspected, regressionText(seen, s, &d.Plan)+"; far more than that is suspect: failing fast looks fast")
+	case revision.Inconclusive:
+		return unknown(capacityv1alpha1.ReasonInconclusive, regressionText(seen, s, &d.Plan))
+	}
+	return unknown(capacityv1alpha1.ReasonInsufficientData, fmt.Sprintf("%s has %d saturated and %d quiet blocks of a minute so far, of 4 or more that a first verdict takes; it is compared with %s",
+		nameOf(r), len(r.Rates), len(r.Times), nameOf(baseline)))
 }
 
-func rollbackMessage(seen *Observation, to int64) string {
-	message := seen.Assessment.Message
-	if seen.Trouble.Message != "" {
-		message += "; " + seen.Trouble.Message
+// rollbackAdvised: a revision that regressed, or a stuck rollout whose new pods fail by themselves. What the cluster lacks
+// never blames the revision.
+func rollbackAdvised(seen *Observation, d *Decision, s *Memory) scaling.Finding {
+	if regressed(s) {
+		reason := capacityv1alpha1.ReasonServiceRateRegressed
+		if s.Ledger.Present().Basis == revision.ProcessingTime {
+			reason = capacityv1alpha1.ReasonProcessingTimeRegressed
+		}
+		return yes(reason, regressionAdvice(seen, d, s))
 	}
-	command := "kubectl rollout undo deployment/" + seen.Target.Name
-	if to > 0 {
-		command += fmt.Sprintf(" --to-revision=%d", to)
+	if stuckByItself(seen) {
+		return yes(capacityv1alpha1.ReasonRolloutStuck, stuckAdvice(seen))
 	}
-	message += ". Roll back: " + command + fmt.Sprintf(" -n %s", seen.QueueScaler.Namespace)
-	if plan := rollbackPlan(seen); plan != "" {
-		return message + ". Rollback plan: " + plan
-	}
-	return message + ". No rollback plan is written down: set spec.rollout.rollbackPlan"
+	return no(capacityv1alpha1.ReasonNoRollbackAdvised, "nothing speaks for a rollback")
 }
 
-func rollbackPlan(seen *Observation) string {
+// regressed: the present revision does less than the known-good one.
+func regressed(s *Memory) bool {
+	r := s.Ledger.Present()
+	return r != nil && r.Verdict == revision.Regressed && r.Flagged() && s.Ledger.Baseline() != nil
+}
+
+func stuckByItself(seen *Observation) bool {
+	return seen.Target != nil && seen.Assessment.State == rollout.Stuck && !seen.Trouble.Cluster
+}
+
+// regressionAdvice is the evidence, what to do about it, and the team's own plan.
+func regressionAdvice(seen *Observation, d *Decision, s *Memory) string {
+	command := rollbackCommand(seen, s.Ledger.Baseline())
+	if change := s.Ledger.Present().Change; change != "" {
+		command = fmt.Sprintf("Revert the marked change %q", Clip(change, 100))
+	}
+	outcome := ""
+	switch b := d.Rollback; {
+	case b == nil:
+	case b.Refused != "":
+		outcome = "Not rolled back automatically: " + b.Refused
+	default:
+		outcome = "It is being rolled back, as spec.rollout.onRegression asks"
+	}
+	return sentences(regressionText(seen, s, &d.Plan), outcome, command, planText(seen))
+}
+
+// stuckAdvice is how a stuck rollout is undone.
+func stuckAdvice(seen *Observation) string {
+	command := "Roll back: kubectl rollout undo deployment/" + seen.Target.Name + " -n " + seen.QueueScaler.Namespace
+	if to := (&revision.Record{Hash: seen.Assessment.SettledHash}); to.Hash != "" && (numberInHistory(seen, to.Hash) > 0 || gitOwner(seen.Target) != "") {
+		command = rollbackCommand(seen, to)
+	}
+	return sentences(seen.Assessment.Message, seen.Trouble.Message, command, planText(seen))
+}
+
+// RollbackPlan is the team's own plan: the QueueScaler's, or the Deployment's; empty where there is none.
+func RollbackPlan(seen *Observation) string {
 	if r := seen.QueueScaler.Spec.Rollout; r != nil && r.RollbackPlan != "" {
 		return r.RollbackPlan
 	}

@@ -4,9 +4,12 @@
 package decision
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
@@ -23,10 +26,12 @@ func scalingInput(seen *Observation, s *Memory, pool standby.PoolInput, live *ap
 		Name:      seen.QueueScaler.Name,
 		Suspended: isSuspended,
 		Conflict:  seen.Conflict,
-		Rollout:   rolloutInput(seen, a),
+		Rollout:   rolloutInput(seen, s, a),
+		Regressed: regressedInput(s),
 		Queues:    queueInputs(seen, s),
-		Rate:      s.Capacity.ServiceRate(),
+		Rate:      s.rate(seen),
 		Pool:      scalingPool(seen.Now, pool, seen.Slots),
+		Block:     s.block,
 	}
 	if live == nil || a.Missing {
 		return o
@@ -40,7 +45,7 @@ func scalingInput(seen *Observation, s *Memory, pool standby.PoolInput, live *ap
 		Incompatible:   live.Spec.Template.Annotations[capacityv1alpha1.AnnotationIncompatible] == "true",
 		ContestedUntil: s.Contest.Until,
 		ContestedBy:    s.Contest.By,
-		StartUp:        o.Pool.StartUp,
+		StartUp:        or(s.growth.startUp, o.Pool.StartUp),
 		SettledOnce:    a.SettledHash != "",
 	}
 	if seen.Trouble.Message != "" {
@@ -53,7 +58,20 @@ func scalingInput(seen *Observation, s *Memory, pool standby.PoolInput, live *ap
 	return o
 }
 
-func rolloutInput(seen *Observation, a rollout.Assessment) scaling.Rollout {
+// regressedInput is what pods of a regressed revision lack; nil where it is not, or that is not measured.
+func regressedInput(s *Memory) *scaling.Regressed {
+	r, baseline := s.Ledger.Present(), s.Ledger.Baseline()
+	if !regressed(s) || r.Rate() <= 0 || baseline.Rate() <= 0 {
+		return nil
+	}
+	present, slot := r.Rate(), baseline.Rate()
+	return &scaling.Regressed{
+		Present: present, Slot: slot,
+		Message: fmt.Sprintf("%s completes %s/s per replica, %s did %s/s", nameOf(r), decimal(&present), nameOf(baseline), decimal(&slot)),
+	}
+}
+
+func rolloutInput(seen *Observation, s *Memory, a rollout.Assessment) scaling.Rollout {
 	in := scaling.Rollout{
 		State:        string(a.State),
 		InProgress:   a.InProgress(),
@@ -66,12 +84,13 @@ func rolloutInput(seen *Observation, a rollout.Assessment) scaling.Rollout {
 		LastStable:   a.HeldSince,
 		Message:      a.Message,
 	}
+	in.Flagged = slices.Contains(s.Ledger.Flagged(), in.Hash)
 	in.Released = in.Hash != "" && (seen.QueueScaler.Annotations[capacityv1alpha1.AnnotationReleaseHold] == in.Hash)
 	return in
 }
 
 func queueInputs(seen *Observation, s *Memory) []scaling.Queue {
-	queues := make([]scaling.Queue, len(seen.Samples))
+	queues, longest := make([]scaling.Queue, len(seen.Samples)), s.messageTime(seen)
 	for i, sample := range seen.Samples {
 		spec := &seen.QueueScaler.Spec.Queues[i]
 		q := scaling.Queue{
@@ -83,7 +102,7 @@ func queueInputs(seen *Observation, s *Memory) []scaling.Queue {
 		}
 		if q.Fresh {
 			q.Depth, q.InFlight = sample.Reading.Depth, sample.Reading.InFlight
-			estimate := s.Capacity.Queue(i)
+			estimate := s.Capacity.Queue(i, longest)
 			q.Arrival, q.Throughput = estimate.Arrival, estimate.Throughput
 			q.Redelivered, q.QuietSince = estimate.Redelivered, estimate.QuietSince
 		}
@@ -120,6 +139,8 @@ type Decision struct {
 	Input  scaling.Observation
 	Plan   scaling.Plan
 	Pool   standby.PoolPlan
+	// Rollback is what follows from a regression where it is to be rolled back; nil where nothing asks for it.
+	Rollback *Rollback
 
 	// Arrival and Throughput are of all queues together; nil where one is not known.
 	Arrival, Throughput *float64
@@ -141,6 +162,8 @@ func Decide(seen *Observation, s *Memory) *Decision {
 	d.Pool = planPool(seen, d.poolInput, d.Plan.Lent)
 	d.Arrival = total(d.Input.Queues, func(q scaling.Queue) *float64 { return q.Arrival })
 	d.Throughput = total(d.Input.Queues, func(q scaling.Queue) *float64 { return q.Throughput })
+	s.objectiveMet = d.Plan.ObjectiveMet.Status == metav1.ConditionTrue
+	d.Rollback = rollbackOf(seen, s, &d.Plan)
 	s.stalledSince = stalledSince(seen, d, s.stalledSince)
 	d.stalledSince = s.stalledSince
 	d.soakEnds = s.Soak.Ends(SoakTime(&seen.QueueScaler.Spec))
@@ -168,8 +191,8 @@ func stalledSince(seen *Observation, d *Decision, since time.Time) time.Time {
 	return since
 }
 
-// longest is how long a QueueScaler with work to do is left alone, so that its rates and its status stay current.
-const longest = 5 * time.Second
+// lookAgain is how long a QueueScaler with work to do is left alone, so that its rates and its status stay current.
+const lookAgain = 5 * time.Second
 
 // Again is when to look again, if nothing happens before; 0: no need to.
 func (d *Decision) Again(seen *Observation, done *Outcome) time.Duration {
@@ -189,7 +212,7 @@ func (d *Decision) Again(seen *Observation, done *Outcome) time.Duration {
 		sooner(until.Sub(seen.Now))
 	}
 	if !atRest(seen, d) || done.Wrote {
-		sooner(longest)
+		sooner(lookAgain)
 	}
 	if firstNotFresh(seen.Samples) != nil {
 		sooner(time.Minute) // so that what status says of how long that has been is never far off

@@ -38,7 +38,6 @@ func TestMemorySurvivesInStatus(t *testing.T) {
 	qs := &capacityv1alpha1.QueueScaler{ObjectMeta: metav1.ObjectMeta{UID: "qs"}}
 	qs.Status.LastScaleTime = StatusTime(s.LastScale)
 	qs.Status.Rollout = &capacityv1alpha1.RolloutStatus{State: capacityv1alpha1.RolloutRolling, Since: StatusTime(noon), Memory: s.memoryStatus()}
-	qs.Status.Backlog = &capacityv1alpha1.BacklogStatus{ServicePerReplica: "6.2", ServiceRateKnown: capacityv1alpha1.ServiceRateMeasured}
 	got := Recall(&qs.Status)
 	if diff := cmp.Diff(s.Rollout, got.Rollout); diff != "" {
 		t.Error(diff)
@@ -48,10 +47,6 @@ func TestMemorySurvivesInStatus(t *testing.T) {
 	}
 	if got.Restored != s.Restored || got.Released != s.Released || !got.LastScale.Equal(s.LastScale) {
 		t.Errorf("restored %q, released %q, last scale %v", got.Restored, got.Released, got.LastScale)
-	}
-	got.Capacity.Configure(settingsOf(&capacityv1alpha1.QueueScalerSpec{Queues: []capacityv1alpha1.Queue{{Name: "q"}}}))
-	if rate := got.Capacity.ServiceRate(); rate.PerReplica != 6.2 {
-		t.Errorf("the measured service rate is %v after a restart, want 6.2", rate.PerReplica)
 	}
 }
 
@@ -253,7 +248,7 @@ func TestDiagnosis(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.seen.Now, c.seen.QueueScaler = noon, &capacityv1alpha1.QueueScaler{}
-			got := diagnose(&c.seen, &c.d)
+			got := diagnose(&c.seen, &c.d, &Memory{})
 			if got.Cause != c.cause || got.Advice != c.advice || !strings.Contains(got.Message, c.says) {
 				t.Errorf("got %s, %q: %s", got.Cause, got.Advice, got.Message)
 			}

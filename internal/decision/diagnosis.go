@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
-	"github.com/queuescaler/queuescaler/internal/rollout"
 )
 
 // stalledAfter is how long messages wait with nothing completed until the consumers are taken to be stalled; longer where
@@ -18,11 +17,11 @@ import (
 const stalledAfter = 5 * time.Minute
 
 // diagnose says what goes on and what to do: first what must be mended before anything else can help.
-func diagnose(seen *Observation, d *Decision) *capacityv1alpha1.Diagnosis {
-	for _, cause := range []func(*Observation, *Decision) *capacityv1alpha1.Diagnosis{
-		dataUnavailable, rolloutStuck, capacityMissing, consumersStalled, redelivering, demandSurge,
+func diagnose(seen *Observation, d *Decision, s *Memory) *capacityv1alpha1.Diagnosis {
+	for _, cause := range []func(*Observation, *Decision, *Memory) *capacityv1alpha1.Diagnosis{
+		dataUnavailable, rolloutStuck, revisionRegressed, capacityMissing, consumersStalled, redelivering, ineffective, slowedDown, demandSurge,
 	} {
-		if found := cause(seen, d); found != nil {
+		if found := cause(seen, d, s); found != nil {
 			found.Since = StatusTime(seen.Now)
 			found.Message = Clip(found.Message, 2048)
 			return found
@@ -31,7 +30,7 @@ func diagnose(seen *Observation, d *Decision) *capacityv1alpha1.Diagnosis {
 	return &capacityv1alpha1.Diagnosis{Cause: capacityv1alpha1.CauseHealthy, Since: StatusTime(seen.Now)}
 }
 
-func dataUnavailable(seen *Observation, _ *Decision) *capacityv1alpha1.Diagnosis {
+func dataUnavailable(seen *Observation, _ *Decision, _ *Memory) *capacityv1alpha1.Diagnosis {
 	sample := firstNotFresh(seen.Samples)
 	if sample == nil {
 		return nil
@@ -43,19 +42,59 @@ func dataUnavailable(seen *Observation, _ *Decision) *capacityv1alpha1.Diagnosis
 	return found
 }
 
-func rolloutStuck(seen *Observation, _ *Decision) *capacityv1alpha1.Diagnosis {
-	if seen.Target == nil || seen.Assessment.State != rollout.Stuck || seen.Trouble.Cluster {
+func rolloutStuck(seen *Observation, _ *Decision, _ *Memory) *capacityv1alpha1.Diagnosis {
+	if !stuckByItself(seen) {
 		return nil
 	}
-	to := RevisionNumber(seen, seen.Assessment.SettledHash)
-	advice := capacityv1alpha1.AdviceRollBack
-	if to > 0 {
-		advice = fmt.Sprintf("%s:%d", advice, to)
+	return &capacityv1alpha1.Diagnosis{
+		Cause: capacityv1alpha1.CauseRolloutStuck, Advice: rollBackTo(RevisionNumber(seen, seen.Assessment.SettledHash)), Message: stuckAdvice(seen),
 	}
-	return &capacityv1alpha1.Diagnosis{Cause: capacityv1alpha1.CauseRolloutStuck, Advice: advice, Message: rollbackMessage(seen, to)}
 }
 
-func capacityMissing(seen *Observation, _ *Decision) *capacityv1alpha1.Diagnosis {
+// rollBackTo is the advice to go back to a revision; 0: to the one before.
+func rollBackTo(number int64) string {
+	if number > 0 {
+		return fmt.Sprintf("%s:%d", capacityv1alpha1.AdviceRollBack, number)
+	}
+	return capacityv1alpha1.AdviceRollBack
+}
+
+func revisionRegressed(seen *Observation, d *Decision, s *Memory) *capacityv1alpha1.Diagnosis {
+	if seen.Target == nil || !regressed(s) {
+		return nil
+	}
+	to := s.Ledger.Baseline()
+	number := RevisionNumber(seen, to.Hash)
+	if number == 0 {
+		number = to.Number
+	}
+	return &capacityv1alpha1.Diagnosis{Cause: capacityv1alpha1.CauseThroughputRegressed, Advice: rollBackTo(number), Message: regressionAdvice(seen, d, s)}
+}
+
+// ineffective: more replicas brought no more throughput.
+func ineffective(_ *Observation, d *Decision, _ *Memory) *capacityv1alpha1.Diagnosis {
+	for _, h := range d.Plan.Holds {
+		if h.Reason == capacityv1alpha1.ReasonScaleUpIneffective {
+			return &capacityv1alpha1.Diagnosis{Cause: capacityv1alpha1.CauseIneffective, Advice: capacityv1alpha1.AdviceCheckDownstream, Message: h.Message}
+		}
+	}
+	return nil
+}
+
+// slowedDown: the known-good revision itself does less than it did.
+func slowedDown(_ *Observation, _ *Decision, s *Memory) *capacityv1alpha1.Diagnosis {
+	c, slower := s.Ledger.SlowedDown()
+	if !slower {
+		return nil
+	}
+	return &capacityv1alpha1.Diagnosis{
+		Cause: capacityv1alpha1.CauseSlowedDown, Advice: capacityv1alpha1.AdviceCheckDownstream,
+		Message: fmt.Sprintf("%s, which is known-good, completes %s msg/s per replica and did %s (−%.0f %%, %d of %d blocks): it is not the revision. Look at what it calls: a database, a cache, a remote service",
+			nameOf(s.Ledger.Present()), decimal(&c.Present), decimal(&c.Baseline), -100*c.Change, c.Worse, c.Blocks),
+	}
+}
+
+func capacityMissing(seen *Observation, _ *Decision, _ *Memory) *capacityv1alpha1.Diagnosis {
 	if seen.Target == nil || seen.Trouble.Message == "" {
 		return nil
 	}
@@ -65,7 +104,7 @@ func capacityMissing(seen *Observation, _ *Decision) *capacityv1alpha1.Diagnosis
 	}
 }
 
-func consumersStalled(seen *Observation, d *Decision) *capacityv1alpha1.Diagnosis {
+func consumersStalled(seen *Observation, d *Decision, _ *Memory) *capacityv1alpha1.Diagnosis {
 	if seen.Target == nil || d.stalledSince.IsZero() {
 		return nil
 	}
@@ -83,14 +122,14 @@ func consumersStalled(seen *Observation, d *Decision) *capacityv1alpha1.Diagnosi
 	}
 }
 
-func redelivering(_ *Observation, d *Decision) *capacityv1alpha1.Diagnosis {
+func redelivering(_ *Observation, d *Decision, _ *Memory) *capacityv1alpha1.Diagnosis {
 	if !d.Plan.CheckQueue {
 		return nil
 	}
 	return &capacityv1alpha1.Diagnosis{Cause: capacityv1alpha1.CauseDemandSurge, Advice: capacityv1alpha1.AdviceCheckQueue, Message: d.Plan.Message}
 }
 
-func demandSurge(seen *Observation, d *Decision) *capacityv1alpha1.Diagnosis {
+func demandSurge(seen *Observation, d *Decision, _ *Memory) *capacityv1alpha1.Diagnosis {
 	if seen.Target == nil || d.Plan.Desired == nil {
 		return nil
 	}

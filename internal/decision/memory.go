@@ -4,7 +4,6 @@
 package decision
 
 import (
-	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -12,7 +11,7 @@ import (
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/capacity"
-	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/revision"
 	"github.com/queuescaler/queuescaler/internal/rollout"
 	"github.com/queuescaler/queuescaler/internal/scaling"
 )
@@ -24,6 +23,10 @@ type Memory struct {
 	Soak     rollout.Soak
 	Scaling  scaling.Memory
 	Capacity *capacity.Estimator
+	// Block is the length of one measurement of what a replica gets done; 0 means capacity.DefaultBlock.
+	Block time.Duration
+	// Ledger keeps what each revision was seen to do.
+	Ledger revision.Ledger
 	// specGeneration is the spec's that the estimator was set up for.
 	specGeneration int64
 
@@ -35,11 +38,16 @@ type Memory struct {
 	LastScale time.Time
 	// stalledSince is since when messages wait and none is completed.
 	stalledSince time.Time
+	// block is the newest one, nil before the first.
+	block *scaling.Saturation
+	// growth follows how long the target's pods take, objectiveMet is what the last decision found.
+	growth       growth
+	objectiveMet bool
 }
 
 // Recall restores the memory from status.
 func Recall(status *capacityv1alpha1.QueueScalerStatus) Memory {
-	s := Memory{Capacity: capacity.NewEstimator(measuredRate(status)), LastScale: TimeOf(status.LastScaleTime)}
+	s := Memory{Capacity: capacity.NewEstimator(), Ledger: recallLedger(status.Revisions), LastScale: TimeOf(status.LastScaleTime)}
 	if r := status.Rollout; r != nil {
 		s.Rollout, s.Soak = recallRollout(r)
 		if r.Memory != nil {
@@ -60,34 +68,19 @@ func (s *Memory) Assess(seen *Observation) {
 	}
 }
 
-// Learn takes in what the queues told since the last look: readings has those of each queue, oldest first.
-func (s *Memory) Learn(seen *Observation, readings [][]queue.Reading) {
-	s.Capacity.Configure(settingsOf(&seen.QueueScaler.Spec))
-	if s.specGeneration != seen.QueueScaler.Generation {
-		// A queue may be read from another source now: what it told before is no past of the new one.
-		for i := range seen.QueueScaler.Spec.Queues {
-			s.Capacity.Restart(i)
-		}
-		s.specGeneration = seen.QueueScaler.Generation
-	}
-	s.Capacity.Serve(serving(seen))
-	for i, fresh := range readings {
-		for _, reading := range fresh {
-			s.Capacity.Observe(i, reading)
-		}
-	}
+// rate is the service rate to decide by.
+func (s *Memory) rate(seen *Observation) capacity.ServiceRate {
+	return s.Ledger.Rate(priorRate(&seen.QueueScaler.Spec))
 }
 
-// measuredRate is the service rate that was measured before a restart; 0 if none was.
-func measuredRate(status *capacityv1alpha1.QueueScalerStatus) float64 {
-	if status.Backlog == nil || status.Backlog.ServiceRateKnown != capacityv1alpha1.ServiceRateMeasured {
+// messageTime is how long one message takes, c/μ; 0 where that is not known. At most an hour.
+func (s *Memory) messageTime(seen *Observation) time.Duration {
+	mu := s.rate(seen).PerReplica
+	if mu <= 0 {
 		return 0
 	}
-	rate, err := strconv.ParseFloat(status.Backlog.ServicePerReplica, 64)
-	if err != nil {
-		return 0
-	}
-	return rate
+	c := float64(or(seen.QueueScaler.Spec.Objective.Drain.Concurrency, 1))
+	return time.Duration(min(c/mu, 3600) * float64(time.Second))
 }
 
 func recallRollout(r *capacityv1alpha1.RolloutStatus) (rollout.Memory, rollout.Soak) {

@@ -19,7 +19,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
-	"github.com/queuescaler/queuescaler/internal/capacity"
 	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/internal/rollout"
 	"github.com/queuescaler/queuescaler/internal/standby"
@@ -56,23 +55,4 @@ type Observation struct {
 	// replaced.
 	ConfigDigest string
 	ConfigSoaked bool
-}
-
-// serving is who works on the queues.
-func serving(seen *Observation) capacity.Serving {
-	if seen.Target == nil {
-		return capacity.Serving{Disturbed: true}
-	}
-	a := seen.Assessment
-	now := capacity.Serving{
-		Replicas: seen.Target.Status.AvailableReplicas, Revision: a.New.Hash,
-		Disturbed: a.InProgress() || a.State == rollout.Scaling || a.Degraded,
-	}
-	for i := range seen.Slots {
-		if slot := &seen.Slots[i]; slot.State == standby.Lent {
-			now.Replicas++
-			now.Disturbed = now.Disturbed || slot.Revision != a.New.Hash
-		}
-	}
-	return now
 }

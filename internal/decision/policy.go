@@ -122,8 +122,8 @@ func or[T comparable](value, otherwise T) T {
 }
 
 // settingsOf is what the estimator needs of a spec.
-func settingsOf(spec *capacityv1alpha1.QueueScalerSpec) capacity.Settings {
-	settings := capacity.Settings{Concurrency: float64(or(spec.Objective.Drain.Concurrency, 1)), Prior: priorRate(spec)}
+func settingsOf(spec *capacityv1alpha1.QueueScalerSpec, block time.Duration) capacity.Settings {
+	settings := capacity.Settings{Concurrency: float64(or(spec.Objective.Drain.Concurrency, 1)), Block: block}
 	for i := range spec.Queues {
 		settings.Weights = append(settings.Weights, float64(or(spec.Queues[i].Weight, 1)))
 	}

@@ -6,6 +6,7 @@ package decision
 import (
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -24,7 +25,7 @@ func poolInput(seen *Observation, s *Memory) standby.PoolInput {
 		Replicas:       spec.Standby.Replicas,
 		Gate:           spec.Standby.Gate,
 		Frozen:         Frozen(seen),
-		Revision:       s.Soak.SoakedHash,
+		Revision:       s.PoolRevision(),
 		TargetRevision: seen.Assessment.New.Hash,
 		Soaked:         SoakedRevisions(seen),
 		Services:       seen.Services,
@@ -44,14 +45,32 @@ func poolInput(seen *Observation, s *Memory) standby.PoolInput {
 	if seen.Target == nil {
 		in.Replicas = 0
 	}
+	in.Forbidden = s.Ledger.Flagged()
 	if s.Rollout.StuckHash != "" {
-		in.Forbidden = []string{s.Rollout.StuckHash}
+		in.Forbidden = append(in.Forbidden, s.Rollout.StuckHash)
 	}
 	if seen.Conflict != "" && in.Frozen == "" {
 		in.Replicas, in.ReturnAll = 0, true
 	}
 	in.ConfigDigest, in.ConfigSoaked = seen.ConfigDigest, seen.ConfigSoaked
 	return in
+}
+
+// PoolRevision is the pod-template-hash that the pool runs: the newest soaked revision; where something is wrong with that,
+// the known-good one. Empty where there is neither.
+func (s *Memory) PoolRevision() string {
+	if !slices.Contains(s.Ledger.Flagged(), s.Soak.SoakedHash) {
+		return s.Soak.SoakedHash
+	}
+	return s.KnownGood()
+}
+
+// KnownGood is the pod-template-hash of the known-good revision; empty where there is none.
+func (s *Memory) KnownGood() string {
+	if good := s.Ledger.KnownGood(); good != nil {
+		return good.Hash
+	}
+	return ""
 }
 
 // Frozen is why slots are left as they are; empty where they are not.
@@ -110,7 +129,7 @@ func planPool(seen *Observation, in standby.PoolInput, wantLent int32) standby.P
 func scalingPool(now time.Time, in standby.PoolInput, slots []standby.Slot) scaling.Pool {
 	counts, startUp := standby.Count(now, in, slots)
 	return scaling.Pool{
-		Warm: counts.Lendable, Lent: counts.Lent, StartUp: startUp,
+		Warm: counts.Lendable, Lent: counts.Lent, Coming: counts.Starting + counts.Ending, StartUp: startUp,
 		OtherRevision: in.Revision != "" && in.Revision != in.TargetRevision,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,7 +18,6 @@ import (
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/internal/scaling"
-	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
 // numbersEvery is how often status is written at most for changed numbers alone.
@@ -39,12 +39,13 @@ func StatusOf(seen *Observation, d *Decision, done *Outcome, s *Memory) capacity
 		status.AvailableReplicas = ptr.To(seen.Target.Status.AvailableReplicas)
 	}
 	status.Decision = decisionOf(seen, d, old.Decision)
-	status.Diagnosis = diagnose(seen, d)
+	status.Diagnosis = diagnose(seen, d, s)
 	if was := old.Diagnosis; was != nil && status.Diagnosis != nil && was.Cause == status.Diagnosis.Cause {
 		status.Diagnosis.Since = was.Since
 	}
 	status.Summary = summaryOf(seen, d, status.Diagnosis)
-	status.Conditions = conditionsOf(seen, d, done, old.Conditions)
+	status.Conditions = conditionsOf(seen, d, done, s, old.Conditions)
+	status.Revisions = ledgerStatus(&s.Ledger)
 	return status
 }
 
@@ -146,8 +147,8 @@ func standbyOf(seen *Observation, d *Decision, s *Memory) *capacityv1alpha1.Stan
 		Warm:         &d.Pool.Counts.Warm,
 		Lent:         &d.Pool.Counts.Lent,
 		Starting:     &d.Pool.Counts.Starting,
-		TemplateHash: s.Soak.SoakedHash,
-		Revision:     RevisionNumber(seen, s.Soak.SoakedHash),
+		TemplateHash: s.PoolRevision(),
+		Revision:     RevisionNumber(seen, s.PoolRevision()),
 		Pending:      d.Pool.Pending,
 		RefillAfter:  StatusTime(d.Pool.RefillAfter),
 	}
@@ -195,6 +196,8 @@ func summaryOf(seen *Observation, d *Decision, diagnosis *capacityv1alpha1.Diagn
 		return capacityv1alpha1.SummaryConflict
 	case seen.Target == nil, !fresh(seen.Samples):
 		return capacityv1alpha1.SummaryNoData
+	case diagnosis != nil && diagnosis.Cause == capacityv1alpha1.CauseThroughputRegressed:
+		return capacityv1alpha1.SummaryRegressed
 	case diagnosis != nil && diagnosis.Cause == capacityv1alpha1.CauseRolloutStuck:
 		return capacityv1alpha1.SummaryStuck
 	case d.Plan.Held:
@@ -225,25 +228,30 @@ func fresh(samples []queue.Sample) bool {
 	return len(samples) > 0
 }
 
+// RevisionNumber is the number of a revision: by the Deployment's history, or as it was when its template was kept; 0 where
+// it is not known.
 func RevisionNumber(seen *Observation, hash string) int64 {
-	for _, rs := range seen.ReplicaSets {
-		if hash != "" && rs.Labels["pod-template-hash"] == hash {
-			n, err := strconv.ParseInt(rs.Annotations["deployment.kubernetes.io/revision"], 10, 64)
-			if err == nil {
-				return n
-			}
-		}
+	if n := numberInHistory(seen, hash); n > 0 {
+		return n
 	}
 	for _, cr := range seen.Revisions {
-		if _, number, err := standby.TemplateOf(cr); err == nil && hash != "" && cr.Labels[capacityv1alpha1.LabelRevision] == hash {
-			return number
+		if hash != "" && cr.Labels[capacityv1alpha1.LabelRevision] == hash {
+			return cr.Revision
 		}
 	}
 	return 0
 }
 
+func numberOf(rs *appsv1.ReplicaSet) int64 {
+	n, err := strconv.ParseInt(rs.Annotations["deployment.kubernetes.io/revision"], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 // conditionsOf carries the old conditions on, so that a transition keeps its time.
-func conditionsOf(seen *Observation, d *Decision, done *Outcome, old []metav1.Condition) []metav1.Condition {
+func conditionsOf(seen *Observation, d *Decision, done *Outcome, s *Memory, old []metav1.Condition) []metav1.Condition {
 	conditions := slices.Clone(old)
 	set := func(kind string, f scaling.Finding) {
 		meta.SetStatusCondition(&conditions, metav1.Condition{
@@ -258,7 +266,8 @@ func conditionsOf(seen *Observation, d *Decision, done *Outcome, old []metav1.Co
 	set(capacityv1alpha1.ConditionRolloutInProgress, rolloutInProgress(seen))
 	set(capacityv1alpha1.ConditionStandbyReady, standbyReady(seen, d))
 	set(capacityv1alpha1.ConditionObjectiveMet, d.Plan.ObjectiveMet)
-	set(capacityv1alpha1.ConditionRollbackAdvised, rollbackAdvised(seen))
+	set(capacityv1alpha1.ConditionThroughputRegressed, throughputRegressed(seen, d, s))
+	set(capacityv1alpha1.ConditionRollbackAdvised, rollbackAdvised(seen, d, s))
 	return conditions
 }
 

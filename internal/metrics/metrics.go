@@ -15,7 +15,9 @@ type Metrics struct {
 	backlog, arrival, throughput, drain   *prometheus.GaugeVec
 	desired, target, available, slots     *prometheus.GaugeVec
 	rollout, held, fresh                  *prometheus.GaugeVec
+	serviceRate, regressed, advised       *prometheus.GaugeVec
 	scaleWrites, slotsLent, slotsReturned *prometheus.CounterVec
+	rollbacks                             *prometheus.CounterVec
 	reaction                              prometheus.Histogram
 }
 
@@ -45,8 +47,12 @@ func New(r prometheus.Registerer) *Metrics {
 		rollout:       gauge("rollout_in_progress", "1 while a rollout of the target is in progress, else 0."),
 		held:          gauge("held", "1 while the target's replicas are wanted to change and are left alone, else 0."),
 		fresh:         gauge("queue_reading_fresh", "1 while the newest reading of the queue may be decided upon, else 0.", "queue"),
+		serviceRate:   gauge("service_rate_messages_per_second", "What one replica of the present revision completes per second while it always has work, as it is decided by."),
+		regressed:     gauge("throughput_regressed", "1 while the present revision does less per replica than the known-good one did, else 0."),
+		advised:       gauge("rollback_advised", "1 while a rollback is advised, else 0."),
 		scaleWrites:   counter("scale_writes_total", "Writes of the target's replicas.", "direction"),
 		slotsLent:     counter("slots_lent_total", "Slots put in service."),
+		rollbacks:     counter("rollbacks_total", "Times that the target's template was patched back to the known-good revision's."),
 		slotsReturned: counter("slots_returned_total", "Slots taken out of service."),
 		reaction: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    prefix + "reaction_seconds",
@@ -65,6 +71,9 @@ type Snapshot struct {
 	Target, Available                   int32
 	Warm, Lent, Starting                *int32
 	RolloutInProgress, Held             bool
+	// ServiceRate is μ, messages/s of one replica.
+	ServiceRate        *float64
+	Regressed, Advised bool
 	// Fresh tells of each queue whether its newest reading may be decided upon.
 	Fresh map[string]bool
 }
@@ -83,6 +92,9 @@ func (m *Metrics) Set(key types.NamespacedName, s Snapshot) {
 	optional(m.slots, key, s.Starting, "starting")
 	m.rollout.WithLabelValues(key.Namespace, key.Name).Set(flag(s.RolloutInProgress))
 	m.held.WithLabelValues(key.Namespace, key.Name).Set(flag(s.Held))
+	optional(m.serviceRate, key, s.ServiceRate)
+	m.regressed.WithLabelValues(key.Namespace, key.Name).Set(flag(s.Regressed))
+	m.advised.WithLabelValues(key.Namespace, key.Name).Set(flag(s.Advised))
 	m.fresh.DeletePartialMatch(labelsOf(key))
 	for queue, fresh := range s.Fresh {
 		m.fresh.WithLabelValues(key.Namespace, key.Name, queue).Set(flag(fresh))
@@ -108,16 +120,21 @@ func (m *Metrics) SlotsReturned(key types.NamespacedName, n int) {
 	m.slotsReturned.WithLabelValues(key.Namespace, key.Name).Add(float64(n))
 }
 
+// RolledBack counts a rollback.
+func (m *Metrics) RolledBack(key types.NamespacedName) {
+	m.rollbacks.WithLabelValues(key.Namespace, key.Name).Inc()
+}
+
 // Reacted observes the time from a reading to the write that it caused, in seconds.
 func (m *Metrics) Reacted(seconds float64) { m.reaction.Observe(seconds) }
 
 // Forget deletes every series of a QueueScaler that is gone.
 func (m *Metrics) Forget(key types.NamespacedName) {
 	for _, g := range []*prometheus.GaugeVec{m.backlog, m.arrival, m.throughput, m.drain, m.desired, m.target, m.available,
-		m.slots, m.rollout, m.held, m.fresh} {
+		m.slots, m.rollout, m.held, m.fresh, m.serviceRate, m.regressed, m.advised} {
 		g.DeletePartialMatch(labelsOf(key))
 	}
-	for _, c := range []*prometheus.CounterVec{m.scaleWrites, m.slotsLent, m.slotsReturned} {
+	for _, c := range []*prometheus.CounterVec{m.scaleWrites, m.slotsLent, m.slotsReturned, m.rollbacks} {
 		c.DeletePartialMatch(labelsOf(key))
 	}
 }

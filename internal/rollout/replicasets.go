@@ -4,6 +4,7 @@
 package rollout
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -70,9 +71,25 @@ func withTemplate(template *corev1.PodTemplateSpec, rss []*appsv1.ReplicaSet) *a
 // equal means what it means to the Deployment controller. The glance at what revisions mostly
 // differ in spares a comparison in full of every old one.
 func equal(a, b *corev1.PodTemplateSpec) bool {
-	return a.Annotations[restartedAt] == b.Annotations[restartedAt] &&
-		slices.EqualFunc(a.Spec.Containers, b.Spec.Containers, func(a, b corev1.Container) bool { return a.Image == b.Image }) &&
-		apiequality.Semantic.DeepEqual(withoutHash(a), withoutHash(b))
+	if a.Annotations[restartedAt] != b.Annotations[restartedAt] ||
+		!slices.EqualFunc(a.Spec.Containers, b.Spec.Containers, func(a, b corev1.Container) bool { return a.Image == b.Image }) {
+		return false
+	}
+	a, b = withoutHash(a), withoutHash(b)
+	return encodedAlike(a, b) || apiequality.Semantic.DeepEqual(a, b)
+}
+
+// encodedAlike is a tenth of the work of DeepEqual, and says true of nothing that is not equal: the encoding has every
+// field, its maps in order. Equal templates may be encoded differently, as quantities are.
+func encodedAlike(a, b *corev1.PodTemplateSpec) bool {
+	size := a.Size()
+	if size != b.Size() {
+		return false
+	}
+	both := make([]byte, 2*size)
+	n, errA := a.MarshalToSizedBuffer(both[:size])
+	m, errB := b.MarshalToSizedBuffer(both[size:])
+	return errA == nil && errB == nil && n == m && bytes.Equal(both[:size], both[size:])
 }
 
 // older orders by creation, which has a grain of 1 s, and then by name.

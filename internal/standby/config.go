@@ -28,11 +28,31 @@ type Ref struct {
 }
 
 // ConfigRefs are the ConfigMaps and Secrets whose data reaches the containers of a template, sorted.
-func ConfigRefs(t *corev1.PodTemplateSpec) []Ref {
+func ConfigRefs(t *corev1.PodTemplateSpec) []Ref { return sorted(refsOf(t)) }
+
+// RequiredRefs are those of ConfigRefs without which no pod of the template starts, sorted.
+func RequiredRefs(t *corev1.PodTemplateSpec) []Ref {
+	refs := refsOf(t)
+	maps.DeleteFunc(refs, func(_ Ref, required bool) bool { return !required })
+	return sorted(refs)
+}
+
+func sorted(refs map[Ref]bool) []Ref {
+	return slices.SortedFunc(maps.Keys(refs), func(a, b Ref) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+// addRef notes a reference that may be optional.
+type addRef func(kind, name string, optional *bool)
+
+// refsOf has for each reference whether it is required.
+func refsOf(t *corev1.PodTemplateSpec) map[Ref]bool {
 	refs := map[Ref]bool{}
-	add := func(kind, name string) {
+	add := func(kind, name string, optional *bool) {
 		if name != "" {
-			refs[Ref{kind, name}] = true
+			ref := Ref{kind, name}
+			refs[ref] = refs[ref] || optional == nil || !*optional
 		}
 	}
 	for _, c := range allContainers(&t.Spec) {
@@ -41,18 +61,16 @@ func ConfigRefs(t *corev1.PodTemplateSpec) []Ref {
 	for i := range t.Spec.Volumes {
 		volumeRefs(&t.Spec.Volumes[i], add)
 	}
-	return slices.SortedFunc(maps.Keys(refs), func(a, b Ref) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
-	})
+	return refs
 }
 
-func containerRefs(c *corev1.Container, add func(kind, name string)) {
+func containerRefs(c *corev1.Container, add addRef) {
 	for _, from := range c.EnvFrom {
 		if from.ConfigMapRef != nil {
-			add(KindConfigMap, from.ConfigMapRef.Name)
+			add(KindConfigMap, from.ConfigMapRef.Name, from.ConfigMapRef.Optional)
 		}
 		if from.SecretRef != nil {
-			add(KindSecret, from.SecretRef.Name)
+			add(KindSecret, from.SecretRef.Name, from.SecretRef.Optional)
 		}
 	}
 	for _, e := range c.Env {
@@ -60,30 +78,30 @@ func containerRefs(c *corev1.Container, add func(kind, name string)) {
 			continue
 		}
 		if e.ValueFrom.ConfigMapKeyRef != nil {
-			add(KindConfigMap, e.ValueFrom.ConfigMapKeyRef.Name)
+			add(KindConfigMap, e.ValueFrom.ConfigMapKeyRef.Name, e.ValueFrom.ConfigMapKeyRef.Optional)
 		}
 		if e.ValueFrom.SecretKeyRef != nil {
-			add(KindSecret, e.ValueFrom.SecretKeyRef.Name)
+			add(KindSecret, e.ValueFrom.SecretKeyRef.Name, e.ValueFrom.SecretKeyRef.Optional)
 		}
 	}
 }
 
-func volumeRefs(v *corev1.Volume, add func(kind, name string)) {
+func volumeRefs(v *corev1.Volume, add addRef) {
 	if v.ConfigMap != nil {
-		add(KindConfigMap, v.ConfigMap.Name)
+		add(KindConfigMap, v.ConfigMap.Name, v.ConfigMap.Optional)
 	}
 	if v.Secret != nil {
-		add(KindSecret, v.Secret.SecretName)
+		add(KindSecret, v.Secret.SecretName, v.Secret.Optional)
 	}
 	if v.Projected == nil {
 		return
 	}
 	for _, source := range v.Projected.Sources {
 		if source.ConfigMap != nil {
-			add(KindConfigMap, source.ConfigMap.Name)
+			add(KindConfigMap, source.ConfigMap.Name, source.ConfigMap.Optional)
 		}
 		if source.Secret != nil {
-			add(KindSecret, source.Secret.Name)
+			add(KindSecret, source.Secret.Name, source.Secret.Optional)
 		}
 	}
 }

@@ -132,9 +132,9 @@ queues:
 - name: jobs
   weight: 1
   natsJetStream: {url: "nats://nats.chat:4222", stream: JOBS, consumer: workers}
-objective: {drain: {seconds: 60, targetUtilizationPercent: 80, concurrency: 1}}
-standby: {replicas: 1, gate: File, drainSeconds: 0}
-rollout: {policy: Hold, lending: Allow, holdTimeoutSeconds: 600, soakSeconds: 600}
+objective: {drain: {seconds: 60, targetUtilizationPercent: 80, concurrency: 1, calibrate: Auto}}
+standby: {replicas: 1, gate: File, drainSeconds: 0, knownGoodReplicas: 1}
+rollout: {policy: Hold, lending: Allow, holdTimeoutSeconds: 600, soakSeconds: 600, onRegression: Advise}
 fallback: {afterSeconds: 120, minReplicas: 2}
 mode: Active
 `)

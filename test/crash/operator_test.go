@@ -42,6 +42,7 @@ type death struct {
 // incarnation is the operator from a start to its end.
 type incarnation struct {
 	death death
+	clock clock.WithTicker
 
 	mu    sync.Mutex
 	count map[string]int
@@ -52,7 +53,7 @@ type incarnation struct {
 }
 
 func newIncarnation(d death) *incarnation {
-	return &incarnation{death: d, count: map[string]int{}, dead: make(chan struct{})}
+	return &incarnation{death: d, clock: clock.RealClock{}, count: map[string]int{}, dead: make(chan struct{})}
 }
 
 // begin counts a write. It reports whether the operator is to die at it, and whether it is dead already.
@@ -220,7 +221,7 @@ func (i *incarnation) live(ctx context.Context, namespace string) error {
 		Client:    mgr.GetClient(),
 		APIReader: mgr.GetAPIReader(),
 		Recorder:  mgr.GetEventRecorder("queuescaler"),
-		Clock:     clock.RealClock{},
+		Clock:     i.clock,
 		Metrics:   prometheus.NewRegistry(),
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr); err != nil {

@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -41,6 +42,8 @@ type world struct {
 	namespace string
 	redis     *goredis.Client
 	first     *incarnation
+	// clock of the operator; nil means the real one.
+	clock clock.WithTicker
 	// known are the first writes of the scenario, which another scenario has already: nothing crashes there.
 	known int
 
@@ -154,6 +157,9 @@ func (w *world) operate(d death) (stop func() (writes []string, died bool)) {
 	go func() {
 		defer close(ended)
 		for i := first; ctx.Err() == nil; i = newIncarnation(death{}) {
+			if w.clock != nil {
+				i.clock = w.clock
+			}
 			if err := i.live(ctx, w.namespace); err != nil {
 				w.Errorf("the operator ended by itself: %v", err)
 				return

@@ -1,0 +1,25 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command kubectl-queuescaler is QueueScaler's plugin for kubectl: put it in the PATH, and it is `kubectl queuescaler`.
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	root := &cobra.Command{
+		Use:           "kubectl-queuescaler",
+		Short:         "Tools for people who run QueueScaler",
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl queuescaler"},
+		SilenceUsage:  true,
+		SilenceErrors: false,
+	}
+	root.AddCommand(newSimulate())
+	if err := root.Execute(); err != nil {
+		os.Exit(1)
+	}
+}

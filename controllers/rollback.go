@@ -1,0 +1,124 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/queuescaler/queuescaler/internal/decision"
+	"github.com/queuescaler/queuescaler/internal/rollout"
+	"github.com/queuescaler/queuescaler/internal/standby"
+)
+
+// rollBack patches the target's template back to the known-good revision's, and nothing else, once for each revision: that it is
+// to be done is stored first, so that a crash in between leads to no second one.
+func (r *QueueScalerReconciler) rollBack(ctx context.Context, seen *decision.Observation, d *decision.Decision, s *scaler, done *acted) error {
+	b := d.Rollback
+	if b == nil || b.Refused != "" {
+		return nil
+	}
+	template := soakedTemplate(seen, b.To.Hash)
+	if template == nil {
+		b.Refused = "the known-good revision's template is lost"
+		return nil
+	}
+	missing, err := r.missingReference(ctx, seen.QueueScaler.Namespace, template)
+	if err != nil {
+		return err
+	}
+	if missing != "" {
+		b.Refused = missing + ", which the known-good revision refers to, is gone"
+		return nil
+	}
+	if !b.Stored {
+		s.Ledger.MarkRolledBack(b.From.Hash, seen.Now)
+		return nil
+	}
+	live, err := r.liveTarget(ctx, seen)
+	if err != nil || live == nil {
+		return err
+	}
+	running := replicaSetOf(seen, b.From.Hash)
+	if running == nil || live.UID != seen.Target.UID || rollout.Digest(&live.Spec.Template) != rollout.Digest(&running.Spec.Template) {
+		return nil // somebody changed it just now: the next look decides anew
+	}
+	if err := r.putTemplate(ctx, live, template); err != nil {
+		if apierrors.IsConflict(err) {
+			return fmt.Errorf("deployment %s was written by somebody else while it was to be rolled back", live.Name)
+		}
+		done.events = append(done.events, rollbackFailed(err))
+		return err
+	}
+	done.Wrote = true
+	r.metrics.RolledBack(client.ObjectKeyFromObject(seen.QueueScaler))
+	done.events = append(done.events, rolledBack(decision.RollbackMessage(seen, &s.Memory, d)))
+	return nil
+}
+
+// putTemplate writes the template alone, on the condition that the Deployment is still the one that was read.
+func (r *QueueScalerReconciler) putTemplate(ctx context.Context, live *appsv1.Deployment, template *corev1.PodTemplateSpec) error {
+	template = template.DeepCopy()
+	delete(template.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
+	patch, err := json.Marshal([]map[string]any{
+		{"op": "test", "path": "/metadata/resourceVersion", "value": live.ResourceVersion},
+		{"op": "replace", "path": "/spec/template", "value": template},
+	})
+	if err != nil {
+		return err
+	}
+	err = r.Patch(ctx, live.DeepCopy(), client.RawPatch(types.JSONPatchType, patch))
+	if apierrors.IsInvalid(err) && conflicting(err) {
+		return apierrors.NewConflict(appsv1.Resource("deployments"), live.Name, err)
+	}
+	return err
+}
+
+// conflicting: a JSON patch whose test fails is answered as invalid, without the causes that an invalid object has.
+func conflicting(err error) bool {
+	status, ok := err.(apierrors.APIStatus)
+	return ok && (status.Status().Details == nil || len(status.Status().Details.Causes) == 0)
+}
+
+// missingReference is what the template refers to and does not exist, for people; empty where all is there. Optional references
+// may be missing.
+func (r *QueueScalerReconciler) missingReference(ctx context.Context, namespace string, template *corev1.PodTemplateSpec) (string, error) {
+	gone := func(o client.Object, kind, name string) (string, error) {
+		err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, o)
+		switch {
+		case apierrors.IsNotFound(err):
+			return kind + " " + name, nil
+		case err != nil:
+			return "", fmt.Errorf("read %s %s, which the known-good revision refers to: %w", kind, name, err)
+		}
+		return "", nil
+	}
+	for _, ref := range standby.RequiredRefs(template) {
+		o := client.Object(&corev1.ConfigMap{})
+		if ref.Kind == standby.KindSecret {
+			o = &corev1.Secret{}
+		}
+		if missing, err := gone(o, ref.Kind, ref.Name); missing != "" || err != nil {
+			return missing, err
+		}
+	}
+	for _, volume := range template.Spec.Volumes {
+		if claim := volume.PersistentVolumeClaim; claim != nil {
+			if missing, err := gone(&corev1.PersistentVolumeClaim{}, "PersistentVolumeClaim", claim.ClaimName); missing != "" || err != nil {
+				return missing, err
+			}
+		}
+	}
+	if name := template.Spec.ServiceAccountName; name != "" {
+		return gone(&corev1.ServiceAccount{}, "ServiceAccount", name)
+	}
+	return "", nil
+}

@@ -1,0 +1,142 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package decision
+
+import (
+	"time"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/capacity"
+	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/revision"
+	"github.com/queuescaler/queuescaler/internal/scaling"
+	"github.com/queuescaler/queuescaler/internal/standby"
+)
+
+// Learn takes in what the queues told since the last look: readings has those of each queue, oldest first.
+func (s *Memory) Learn(seen *Observation, readings [][]queue.Reading) {
+	s.Capacity.Configure(settingsOf(&seen.QueueScaler.Spec, s.Block))
+	if s.specGeneration != seen.QueueScaler.Generation {
+		// A queue may be read from another source now: what it told before is no past of the new one.
+		for i := range seen.QueueScaler.Spec.Queues {
+			s.Capacity.Restart(i)
+		}
+		s.specGeneration = seen.QueueScaler.Generation
+	}
+	s.growth = s.growth.next(seen)
+	s.Ledger.Enter(seen.Now, ledgerTarget(seen, s))
+	s.Capacity.Serve(seen.Now, serving(seen, s))
+	for i, fresh := range readings {
+		for _, reading := range fresh {
+			s.Capacity.Observe(i, reading)
+		}
+	}
+	for _, block := range s.Capacity.Blocks() {
+		ineffective, _ := s.Scaling.Verification().Ineffective(seen.Now)
+		effect, judged := s.Scaling.Verification().Effect()
+		s.Ledger.Observe(block, revision.Circumstances{
+			ObjectiveMet: s.objectiveMet,
+			Growing:      block.Throughput < (1-stillGrowing)*block.Arrival,
+			Effective:    judged && effect >= effective,
+			Ineffective:  ineffective,
+		})
+		s.block = &scaling.Saturation{
+			Start: block.Start, End: block.End, Serving: block.Replicas + block.Others,
+			Throughput: block.Throughput, Saturated: block.Saturated,
+		}
+	}
+}
+
+// effective is what a step has to bring at the least of what it should, for what is measured with more replicas to be compared.
+const effective = 0.5
+
+// stillGrowing is by how much more arrives than is completed, as a share, where a backlog counts as growing.
+const stillGrowing = 0.02
+
+// ledgerTarget is the target's revision as the ledger takes it.
+func ledgerTarget(seen *Observation, s *Memory) revision.Target {
+	a := seen.Assessment
+	if seen.Target == nil || a.Missing {
+		return revision.Target{}
+	}
+	return revision.Target{
+		Hash: a.New.Hash, Change: changeOf(seen), Number: a.New.Number,
+		Settled: !a.InProgress() && a.SettledHash == a.New.Hash, Completed: s.Soak.Since,
+		SoakedHash: s.Soak.SoakedHash, SoakTime: SoakTime(&seen.QueueScaler.Spec),
+	}
+}
+
+// changeOf is the text of the marked change, which opens a revision without a new template; empty where none is marked.
+func changeOf(seen *Observation) string {
+	return Clip(seen.Target.Annotations[capacityv1alpha1.AnnotationChange], 256)
+}
+
+// serving is who works on the queues.
+func serving(seen *Observation, s *Memory) capacity.Serving {
+	if seen.Target == nil {
+		return capacity.Serving{Disturbed: true}
+	}
+	a := seen.Assessment
+	now := capacity.Serving{
+		Replicas: seen.Target.Status.AvailableReplicas, Revision: revision.KeyOf(a.New.Hash, changeOf(seen)),
+		// Pods that are on their way disturb nobody: once they serve, the number changes.
+		Disturbed: a.InProgress() || a.Degraded,
+		Young:     s.growth.young(seen.Now, youngBlocks*or(s.Block, capacity.DefaultBlock)),
+	}
+	prior := s.rate(seen).PerReplica
+	for i := range seen.Slots {
+		slot := &seen.Slots[i]
+		switch {
+		case slot.State != standby.Lent:
+		case slot.Revision == a.New.Hash:
+			now.Replicas++
+		default:
+			now.Others++
+			now.OthersRate = s.Ledger.RateOf(slot.Revision, prior)
+		}
+	}
+	return now
+}
+
+// youngBlocks is for how long a pod has to be in service, until what it does is evidence: caches fill, code is compiled.
+const youngBlocks = 2
+
+// growth follows the number of the target's pods, to tell how long they take until available, and whether one is young.
+type growth struct {
+	started          bool
+	asked, available int32
+	// askedAt is when more were asked for, zero once they are available; grewAt is when one became available last.
+	askedAt, grewAt time.Time
+	// startUp is how long it took from asking until all were available, the last time; 0 before the first.
+	startUp time.Duration
+}
+
+func (g growth) next(seen *Observation) growth {
+	if seen.Target == nil {
+		return growth{}
+	}
+	asked, available := ReplicasOf(seen.Target), seen.Target.Status.AvailableReplicas
+	if !g.started {
+		return growth{started: true, asked: asked, available: available}
+	}
+	switch {
+	case seen.Assessment.InProgress(), asked < g.asked:
+		g.askedAt = time.Time{}
+	case asked > g.asked:
+		g.askedAt = seen.Now
+	}
+	if available > g.available {
+		g.grewAt = seen.Now
+		if !g.askedAt.IsZero() && available >= asked {
+			g.startUp, g.askedAt = seen.Now.Sub(g.askedAt), time.Time{}
+		}
+	}
+	g.asked, g.available = asked, available
+	return g
+}
+
+// young: a pod came into service less than this ago.
+func (g growth) young(now time.Time, within time.Duration) bool {
+	return !g.grewAt.IsZero() && now.Sub(g.grewAt) < within
+}

@@ -1,0 +1,137 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package decision
+
+import (
+	"math"
+	"strconv"
+	"strings"
+
+	"k8s.io/utils/ptr"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/revision"
+)
+
+// ledgerStatus is the ledger as status keeps it.
+func ledgerStatus(l *revision.Ledger) []capacityv1alpha1.RevisionStatus {
+	var out []capacityv1alpha1.RevisionStatus
+	for _, r := range l.Records() {
+		out = append(out, capacityv1alpha1.RevisionStatus{
+			Key: r.Key, TemplateHash: r.Hash, Change: r.Change, Revision: r.Number,
+			CompletedAt: StatusTime(r.Completed),
+			Standing:    capacityv1alpha1.Standing(r.Standing), StandingSince: StatusTime(r.Since),
+			Verdict: capacityv1alpha1.RevisionVerdict(r.Verdict), Basis: capacityv1alpha1.VerdictBasis(r.Basis), VerdictAt: StatusTime(r.VerdictAt),
+			ServicePerReplica:           known(r.Rate()),
+			ProcessingSeconds:           known(r.Time()),
+			HighestThroughputPerReplica: known(r.Highest), HighestThroughputAt: StatusTime(r.HighestAt),
+			HighestArrivalPerSecond: known(r.HighestArrival),
+			RolledBackAt:            StatusTime(r.RolledBack),
+			Evidence:                evidenceStatus(r),
+		})
+	}
+	return out
+}
+
+func evidenceStatus(r *revision.Record) *capacityv1alpha1.RevisionEvidence {
+	e := &capacityv1alpha1.RevisionEvidence{
+		ServiceRates: writeSamples(r.Rates), ServiceRatesSeen: int32(r.RatesSeen), ServiceRatesAtEntry: int32(r.RatesAtEntry),
+		ProcessingTimes: writeSamples(r.Times), ProcessingTimesSeen: int32(r.TimesSeen),
+		LowerBounds:  writeSamples(r.Bounds),
+		MostReplicas: int32(r.MostReplicas),
+		Looks: capacityv1alpha1.VerdictLooks{
+			ServiceRate: int32(r.RateWatch.Looks), ServiceRateVerdict: capacityv1alpha1.RevisionVerdict(r.RateWatch.Verdict),
+			ProcessingTime: int32(r.TimeWatch.Looks), ProcessingTimeVerdict: capacityv1alpha1.RevisionVerdict(r.TimeWatch.Verdict),
+		},
+		ProvingSince: StatusTime(r.Proving),
+	}
+	if r.TimeWatch.Stepped {
+		e.SteppedAtDeploy = &r.TimeWatch.Stepped
+	}
+	if r.Withdrawn {
+		e.Withdrawn = &r.Withdrawn
+	}
+	for _, share := range r.Shares {
+		e.Shares = append(e.Shares, short(share))
+	}
+	return e
+}
+
+// recallLedger is the inverse of ledgerStatus, but for what was rounded. What makes no sense is left out.
+func recallLedger(revisions []capacityv1alpha1.RevisionStatus) revision.Ledger {
+	var records []*revision.Record
+	for i := range revisions {
+		records = append(records, recallRecord(&revisions[i]))
+	}
+	return revision.Restore(records)
+}
+
+func recallRecord(s *capacityv1alpha1.RevisionStatus) *revision.Record {
+	r := &revision.Record{
+		Key: s.Key, Hash: s.TemplateHash, Change: s.Change, Number: s.Revision,
+		Completed: TimeOf(s.CompletedAt),
+		Standing:  revision.Standing(s.Standing), Since: TimeOf(s.StandingSince),
+		Verdict: revision.Verdict(s.Verdict), Basis: revision.Basis(s.Basis), VerdictAt: TimeOf(s.VerdictAt),
+		Highest: readNumber(s.HighestThroughputPerReplica), HighestAt: TimeOf(s.HighestThroughputAt),
+		HighestArrival: readNumber(s.HighestArrivalPerSecond),
+		RolledBack:     TimeOf(s.RolledBackAt),
+	}
+	e := s.Evidence
+	if e == nil {
+		return r
+	}
+	r.Rates, r.RatesSeen, r.RatesAtEntry = readSamples(e.ServiceRates), int(e.ServiceRatesSeen), int(e.ServiceRatesAtEntry)
+	r.Times, r.TimesSeen = readSamples(e.ProcessingTimes), int(e.ProcessingTimesSeen)
+	r.Bounds, r.MostReplicas = readSamples(e.LowerBounds), float64(e.MostReplicas)
+	r.RateWatch = revision.Watch{Looks: int(e.Looks.ServiceRate), Verdict: revision.Verdict(e.Looks.ServiceRateVerdict)}
+	r.TimeWatch = revision.Watch{Looks: int(e.Looks.ProcessingTime), Verdict: revision.Verdict(e.Looks.ProcessingTimeVerdict)}
+	r.TimeWatch.Stepped = ptr.Deref(e.SteppedAtDeploy, false)
+	r.Proving, r.Withdrawn = TimeOf(e.ProvingSince), ptr.Deref(e.Withdrawn, false)
+	for _, share := range e.Shares {
+		r.Shares = append(r.Shares, readNumber(share))
+	}
+	return r
+}
+
+func writeSamples(samples []revision.Sample) []string {
+	var out []string
+	for _, s := range samples {
+		out = append(out, short(s.Value)+"@"+short(s.At))
+	}
+	return out
+}
+
+func readSamples(texts []string) []revision.Sample {
+	var out []revision.Sample
+	for _, text := range texts {
+		value, at, _ := strings.Cut(text, "@")
+		if s := (revision.Sample{Value: readNumber(value), At: readNumber(at)}); s.Value > 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// short writes four significant digits, which is more than a block is good for.
+func short(v float64) string { return strconv.FormatFloat(v, 'g', 4, 64) }
+
+// readNumber reads a decimal of status; 0 where it is none.
+func readNumber(text string) float64 {
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || v < 0 || math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0
+	}
+	return v
+}
+
+// known is a number above 0 for people; empty for 0, which stands for what is not known.
+func known(v float64) string {
+	if v <= 0 {
+		return ""
+	}
+	if v < 1 {
+		return strconv.FormatFloat(v, 'g', 3, 64)
+	}
+	return decimal(&v)
+}

@@ -1,0 +1,217 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package revision
+
+import (
+	"math"
+	"time"
+
+	"github.com/queuescaler/queuescaler/internal/capacity"
+)
+
+// Circumstances of a block, which decide what it is evidence of.
+type Circumstances struct {
+	// ObjectiveMet: the objective was met at its end. Growing: the backlog grew in it.
+	ObjectiveMet, Growing bool
+	// Effective: the steps of the number of replicas since the baseline brought at least half of what they should.
+	Effective bool
+	// Ineffective: more replicas bring no more throughput, so that a rate tells of the limit downstream.
+	Ineffective bool
+}
+
+// Observe takes in a block of the present revision. It reports whether the verdict on it changed.
+func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
+	r := l.Present()
+	if r == nil || b.Revision != r.Key || b.Rate <= 0 || math.IsInf(b.Rate, 0) || math.IsNaN(b.Rate) {
+		return false
+	}
+	baseline := l.Baseline()
+	usable := usable(b, c, baseline)
+	comparable := baseline == nil || c.Effective || float64(b.Replicas+b.Others) <= (1+sameReplicas)*baseline.MostReplicas
+	r.noteThroughput(b.Rate, b.End)
+	if c.ObjectiveMet {
+		r.HighestArrival = max(r.HighestArrival, b.Arrival)
+	}
+	if b.Saturated {
+		r.measured = kept(r.measured, b.Rate, keptMeasured)
+		if usable && comparable {
+			r.Rates = kept(r.Rates, Sample{b.Rate, float64(b.Replicas + b.Others)}, KeptBlocks)
+			r.RatesSeen++
+		}
+	} else {
+		r.noteBound(Sample{b.Rate, float64(b.Replicas + b.Others)})
+		if usable && b.Processing > 0 && b.Others == 0 {
+			r.Times = kept(r.Times, Sample{b.Processing, b.Rate}, KeptBlocks)
+			r.TimesSeen++
+		}
+	}
+	if usable {
+		r.noteShares(b.Shares)
+		r.MostReplicas = max(r.MostReplicas, float64(b.Replicas+b.Others))
+	}
+	before := r.Verdict
+	if baseline != nil {
+		r.look(baseline, b.End)
+	}
+	l.prove(r, b, c)
+	l.withdraw(r)
+	return r.Verdict != before
+}
+
+// usable: what the block tells is the revision's own doing, on the work that the baseline was measured with.
+func usable(b capacity.Block, c Circumstances, baseline *Record) bool {
+	return !b.Young && !c.Ineffective && (baseline == nil || furthestShare(b.Shares, baseline.Shares) <= sameShares)
+}
+
+// look takes one more look at each kind of evidence, if one is due.
+func (r *Record) look(baseline *Record, at time.Time) {
+	r.RateWatch, _ = r.RateWatch.Next(r.rateEvidence(baseline), r.RatesSeen)
+	r.TimeWatch, _ = r.TimeWatch.Next(r.timeEvidence(baseline), r.TimesSeen)
+	verdict, basis := r.conclude()
+	if verdict != r.Verdict || basis != r.Basis {
+		r.Verdict, r.Basis, r.VerdictAt = verdict, basis, at
+	}
+}
+
+func (r *Record) rateEvidence(baseline *Record) Evidence {
+	return Evidence{Baseline: baseline.baseline(), Present: values(r.Rates)}
+}
+
+// sameLoad is how far the throughput per replica may differ between blocks whose processing times are compared, as a share.
+const sameLoad = 0.1
+
+// timeEvidence compares processing times only with those of the baseline that were measured at an equal or a higher load of a
+// replica. With load, what clients prefetch grows, and with it what is in flight: who has less to do and takes longer is
+// slower all the more. Each is scaled by the median of those, so that blocks of different loads are alike.
+func (r *Record) timeEvidence(baseline *Record) Evidence {
+	e := Evidence{MoreIsWorse: true}
+	used := map[int]bool{}
+	for _, s := range r.Times {
+		like := loaded(baseline.Times, s.At)
+		if len(like) < leastBaseline {
+			continue
+		}
+		usual := medianAt(baseline.Times, like)
+		e.Present = append(e.Present, s.Value/usual)
+		for _, i := range like {
+			if !used[i] {
+				used[i] = true
+				e.Baseline = append(e.Baseline, baseline.Times[i].Value/usual)
+			}
+		}
+	}
+	return e
+}
+
+// loaded are the samples with about this load, or a higher one.
+func loaded(samples []Sample, load float64) []int {
+	var out []int
+	for i, s := range samples {
+		if s.At >= (1-sameLoad)*load {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+func medianAt(samples []Sample, indices []int) float64 {
+	v := make([]float64, len(indices))
+	for i, index := range indices {
+		v[i] = samples[index].Value
+	}
+	return median(v)
+}
+
+// conclude makes one verdict of both kinds of evidence, which are never mixed. The service rate is what a revision can do, and
+// outranks how long a message takes. That clears nobody: it was compared at loads that may have been higher.
+func (r *Record) conclude() (Verdict, Basis) {
+	rate, t := r.RateWatch.Verdict, r.TimeWatch.Verdict
+	switch {
+	case rate == Regressed, rate == NoRegression, rate == Suspected:
+		return rate, ServiceRate
+	case t == Regressed:
+		return t, ProcessingTime
+	case rate == Inconclusive:
+		return rate, ServiceRate
+	case t == Inconclusive, t == NoRegression, t == Suspected:
+		return Inconclusive, ProcessingTime
+	}
+	return InsufficientData, ""
+}
+
+// prove promotes the present revision once it proved itself under load.
+func (l *Ledger) prove(r *Record, b capacity.Block, c Circumstances) {
+	good := l.KnownGood()
+	if good == nil || r.Flagged() || r.Standing == New || r.Standing == KnownGood {
+		r.Proving = time.Time{}
+		return
+	}
+	if b.Rate < provingShare*good.Highest || !c.ObjectiveMet || c.Growing {
+		r.Proving = time.Time{}
+	} else if r.Proving.IsZero() {
+		r.Proving = b.Start
+	}
+	proved := !r.Proving.IsZero() && b.End.Sub(r.Proving) >= provingTime
+	if r.Standing == Provisional {
+		// It is its own measure: so its rate has to be measured, or a whole day to be over.
+		proved = c.ObjectiveMet && r.RatesSeen >= leastBaseline || proved && b.End.Sub(r.Since) >= provisionalFor
+	}
+	if proved || (r.Standing == Soaked && r.Verdict == NoRegression) {
+		r.Standing, r.Since, r.Proving = KnownGood, b.End, time.Time{}
+	}
+}
+
+// withdraw takes back the flag of what ran before, where the rate stayed low after it was rolled back: it was not the revision.
+func (l *Ledger) withdraw(r *Record) {
+	stay := r.RatesSeen - r.RatesAtEntry
+	if !r.Good() || r.RatesAtEntry == 0 || stay < stayedLow || len(l.records) < 2 || stay > len(r.Rates) {
+		return
+	}
+	flagged := l.records[len(l.records)-2]
+	if !flagged.Flagged() || flagged.Basis != ServiceRate {
+		return
+	}
+	before, since := r.Rates[:len(r.Rates)-stay], r.Rates[len(r.Rates)-stay:]
+	if len(before) > 0 && medianOf(since) < provingShare*medianOf(before) {
+		flagged.Withdrawn = true
+	}
+}
+
+// SlowedDown reports whether the present revision, a known-good one, does less than it did itself, and by how much: then it is
+// not the revision.
+func (l *Ledger) SlowedDown() (Comparison, bool) {
+	r := l.Present()
+	if r == nil || !r.Good() || len(r.Rates) < leastBaseline+slowedBlocks {
+		return Comparison{}, false
+	}
+	split := len(r.Rates) - slowedBlocks
+	if stay := r.RatesSeen - r.RatesAtEntry; r.RatesAtEntry > 0 && stay > slowedBlocks && stay <= len(r.Rates)-leastBaseline {
+		split = len(r.Rates) - stay
+	}
+	e := Evidence{Baseline: values(r.Rates[:split]), Present: values(tail(r.Rates, slowedBlocks))}
+	c := e.Compare()
+	for _, v := range e.Present {
+		if v > slowedShare*c.Baseline {
+			return Comparison{}, false
+		}
+	}
+	return c, true
+}
+
+// shown are the newest blocks that a person is told of.
+const shown = 8
+
+// Comparison is the evidence of the verdict on the present revision in numbers; zero where there is none.
+func (l *Ledger) Comparison() Comparison {
+	r, baseline := l.Present(), l.Baseline()
+	if r == nil || baseline == nil {
+		return Comparison{}
+	}
+	e := r.rateEvidence(baseline)
+	if r.Basis == ProcessingTime {
+		e = Evidence{MoreIsWorse: true, Baseline: values(tail(baseline.Times, shown)), Present: values(r.Times)}
+	}
+	e.Present = tail(e.Present, shown)
+	return e.Compare()
+}

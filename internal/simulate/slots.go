@@ -1,0 +1,71 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package simulate
+
+import (
+	"slices"
+
+	"github.com/queuescaler/queuescaler/internal/standby"
+)
+
+// slotState is where a standby slot is in its life.
+type slotState int
+
+const (
+	slotStarting slotState = iota
+	slotWarm
+	slotLent
+	slotDraining
+	slotEnding
+)
+
+// slot is one standby pod outside the traffic.
+type slot struct {
+	name     string
+	revision int
+	state    slotState
+	pod      pod
+	// lent and draining are since when it is so; touches is how often it was touched since.
+	lent, draining, touches int
+	// digest of the template that it was made from.
+	digest string
+}
+
+// tend does one thing to a slot. Template and revision are those of a new one.
+func (w *Plant) tend(t int, a *standby.Action, template *standby.SlotTemplate, revision int) {
+	w.fleet.changes++
+	if a.Kind == standby.Create {
+		if template != nil && revision >= 0 {
+			w.slots = append(w.slots, &slot{name: a.Name, revision: revision, digest: template.Digest, pod: pod{created: t, ready: t + w.scenario.ColdStartSeconds}})
+		}
+		return
+	}
+	i := slices.IndexFunc(w.slots, func(s *slot) bool { return s.name == a.Name })
+	if i < 0 {
+		return
+	}
+	switch s := w.slots[i]; a.Kind {
+	case standby.Lend:
+		s.state, s.lent = slotLent, t
+		w.meter.result.SlotsLent++
+	case standby.BeginDrain:
+		s.state, s.draining = slotDraining, t
+	case standby.EndPod:
+		s.state = slotEnding
+	case standby.Touch:
+		s.touches = a.Touch
+	case standby.DeleteReplicaSet:
+		w.slots = slices.Delete(w.slots, i, i+1)
+	}
+}
+
+// revisionOf a pod-template-hash; -1 if there is none.
+func (w *Plant) revisionOf(hash string) int {
+	for i := range w.scenario.Revisions {
+		if hashOf(w, i) == hash {
+			return i
+		}
+	}
+	return -1
+}
