@@ -64,6 +64,10 @@ func TestTwoRevisions(t *testing.T) {
 			[]Slot{slot("a1", lent), slot("a2", starting), slot("b1", lent), slot("b2", lent)}, "", 0, ""},
 		{"regressed: and is lent", func(in *PoolInput) { regressedTarget(in); in.WantLent = 3 },
 			[]Slot{slot("a1", lent), slot("a2", nil), slot("b1", lent), slot("b2", lent)}, "Lend a2, EndPod b1", 0, ""},
+		{"regressed: the pool of one that has not proved itself either is made from the known-good one", func(in *PoolInput) {
+			in.TargetRevision, in.Forbidden, in.TargetRegressed = "ccc", []string{"ccc"}, true
+		}, full, "", 1, "3 of 3 slots warm (1 of known-good revision aaa); 2 being replaced one by one by slots of revision aaa"},
+		{"no other has soaked", func(in *PoolInput) { in.Revision, in.Template = "", nil }, nil, "", 3, ""},
 		{"suspected: the pool is made from the known-good one", func(in *PoolInput) { in.Forbidden = []string{"bbb"} },
 			[]Slot{slot("a1", nil)}, "", 2, ""},
 		{"known-good is forbidden: as if there were none", func(in *PoolInput) { in.Forbidden = []string{"aaa"} }, full, "EndPod a1", 0, ""},
