@@ -42,6 +42,9 @@ func ParseQueueScaler(manifest []byte) (*capacityv1alpha1.QueueScaler, error) {
 	case spec.MaxReplicas < 1 || (spec.Objective.Drain.Seconds > 0) == (spec.Objective.Backlog.PerReplica > 0):
 		return nil, fmt.Errorf("QueueScaler %s needs maxReplicas, and one of objective.drain.seconds and objective.backlog.perReplica", qs.Name)
 	}
+	if qs.Spec.Mode == "" {
+		qs.Spec.Mode = capacityv1alpha1.ModeActive
+	}
 	qs.UID, qs.Generation, qs.Status = "queuescaler", 1, capacityv1alpha1.QueueScalerStatus{}
 	return qs, nil
 }
