@@ -44,7 +44,7 @@ func (d *Decision) calibrate(seen *Observation, s *Memory) {
 // mayCalibrate: slightly fewer replicas may be tried now, because a warm slot can make up for them, and nothing else goes on.
 func (d *Decision) mayCalibrate(seen *Observation, s *Memory) bool {
 	present := s.Ledger.Present()
-	return seen.QueueScaler.Spec.Mode == capacityv1alpha1.ModeActive && seen.Conflict == "" && fresh(seen.Samples) &&
+	return Frozen(seen) == "" && seen.Conflict == "" && fresh(seen.Samples) &&
 		present != nil && present.Standing != "New" && !present.Flagged() &&
 		d.Input.Target.Replicas > d.Policy.Min && d.Input.Pool.Warm > 0 && d.Input.Target.PodsFailing == ""
 }
