@@ -618,4 +618,10 @@ type CalibrationStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
+	// trials is true from when on only short trials are made.
+	// +optional
+	Trials *bool `json:"trials,omitempty"`
+	// notBefore is when the next trial may be made at the earliest.
+	// +optional
+	NotBefore *metav1.Time `json:"notBefore,omitempty"`
 }

@@ -39,8 +39,11 @@ func (s *Memory) Learn(seen *Observation, readings [][]queue.Reading) {
 			ObjectiveMet: s.objectiveMet,
 			Growing:      block.Throughput < (1-stillGrowing)*block.Arrival,
 			Effective:    judged && effect >= effective,
-			Ineffective:  ineffective,
+			Ineffective:  ineffective || judged && effect < effective,
 		})
+		if block.Young && block.Saturated {
+			continue // cold pods say little of what a step brought
+		}
 		s.block = &scaling.Saturation{
 			Start: block.Start, End: block.End, Serving: block.Replicas + block.Others,
 			Throughput: block.Throughput, Saturated: block.Saturated,

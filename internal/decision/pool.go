@@ -136,7 +136,7 @@ func planPool(seen *Observation, in standby.PoolInput, wantLent int32) standby.P
 func scalingPool(now time.Time, in standby.PoolInput, slots []standby.Slot) scaling.Pool {
 	counts, startUp := standby.Count(now, in, slots)
 	return scaling.Pool{
-		Warm: counts.Lendable, Lent: counts.Lent, Coming: counts.Starting + counts.Ending, StartUp: startUp,
+		Warm: counts.Lendable, Lent: counts.Lent, Coming: counts.Coming, StartUp: startUp,
 		OtherRevision: in.Revision != "" && in.Revision != in.TargetRevision,
 	}
 }

@@ -16,7 +16,7 @@ type Circumstances struct {
 	ObjectiveMet, Growing bool
 	// Effective: the steps of the number of replicas since the baseline brought at least half of what they should.
 	Effective bool
-	// Ineffective: more replicas bring no more throughput, so that a rate tells of the limit downstream.
+	// Ineffective: more replicas bring less than half of what they should, so that a rate tells of the limit downstream.
 	Ineffective bool
 }
 
@@ -29,12 +29,17 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 	baseline := l.Baseline()
 	usable := usable(b, c, baseline)
 	comparable := baseline == nil || c.Effective || float64(b.Replicas+b.Others) <= (1+sameReplicas)*baseline.MostReplicas
+	if !b.Saturated && b.Throughput > b.Arrival {
+		b.Rate *= b.Arrival / b.Throughput // a rest of an old backlog that was worked off is no steady throughput
+	}
 	r.noteThroughput(b.Rate, b.End)
 	if c.ObjectiveMet {
 		r.HighestArrival = max(r.HighestArrival, b.Arrival)
 	}
 	if b.Saturated {
-		r.measured = kept(r.measured, b.Rate, keptMeasured)
+		if !c.Ineffective {
+			r.measured = kept(r.measured, b.Rate, keptMeasured)
+		}
 		if usable && comparable {
 			r.Rates = kept(r.Rates, Sample{b.Rate, float64(b.Replicas + b.Others)}, KeptBlocks)
 			r.RatesSeen++
@@ -66,6 +71,12 @@ func usable(b capacity.Block, c Circumstances, baseline *Record) bool {
 
 // look takes one more look at each kind of evidence, if one is due.
 func (r *Record) look(baseline *Record, at time.Time) {
+	if r.against != baseline.Key {
+		if r.against != "" {
+			r.RateWatch, r.TimeWatch = Watch{}, Watch{}
+		}
+		r.against = baseline.Key
+	}
 	r.RateWatch, _ = r.RateWatch.Next(r.rateEvidence(baseline), r.RatesSeen)
 	r.TimeWatch, _ = r.TimeWatch.Next(r.timeEvidence(baseline), r.TimesSeen)
 	verdict, basis := r.conclude()
@@ -154,7 +165,7 @@ func (l *Ledger) prove(r *Record, b capacity.Block, c Circumstances) {
 	}
 	proved := !r.Proving.IsZero() && b.End.Sub(r.Proving) >= provingTime
 	if r.Standing == Provisional {
-		// It is its own measure: so its rate has to be measured, or a whole day to be over.
+		// It is its own measure: so its rate has to be measured, or it has to have been watched for long enough.
 		proved = c.ObjectiveMet && r.RatesSeen >= leastBaseline || proved && b.End.Sub(r.Since) >= provisionalFor
 	}
 	if proved || (r.Standing == Soaked && r.Verdict == NoRegression) {

@@ -102,12 +102,12 @@ func TestTheFirstRevisionIsProvisionalUntilItIsMeasured(t *testing.T) {
 	w.wantKnownGood("six")
 }
 
-func TestTheFirstRevisionThatIsNeverSaturatedIsKnownGoodAfterADay(t *testing.T) {
+func TestTheFirstRevisionThatIsNeverSaturatedIsKnownGoodAfterAnHour(t *testing.T) {
 	w := watch(t)
 	w.deploy("six", 6, true)
-	w.blocks(23*60, 6, quiet)
+	w.blocks(59, 6, quiet)
 	w.want("six", Provisional, InsufficientData, "")
-	w.blocks(60, 6, quiet)
+	w.blocks(11, 6, quiet)
 	w.want("six", KnownGood, InsufficientData, "")
 }
 
