@@ -28,7 +28,11 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 	}
 	baseline := l.Baseline()
 	usable := usable(b, c, baseline)
-	comparable := baseline == nil || c.Effective || float64(b.Replicas+b.Others) <= (1+sameReplicas)*baseline.MostReplicas
+	serving := float64(b.Replicas + b.Others)
+	if c.Effective {
+		r.EffectiveReplicas = max(r.EffectiveReplicas, serving)
+	}
+	comparable := baseline == nil || serving <= (1+sameReplicas)*max(baseline.MostReplicas, r.EffectiveReplicas)
 	if !b.Saturated && b.Throughput > b.Arrival {
 		b.Rate *= b.Arrival / b.Throughput // a rest of an old backlog that was worked off is no steady throughput
 	}
@@ -41,11 +45,11 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 			r.measured = kept(r.measured, b.Rate, keptMeasured)
 		}
 		if usable && comparable {
-			r.Rates = kept(r.Rates, Sample{b.Rate, float64(b.Replicas + b.Others)}, KeptBlocks)
+			r.Rates = kept(r.Rates, Sample{b.Rate, serving}, KeptBlocks)
 			r.RatesSeen++
 		}
 	} else {
-		r.noteBound(Sample{b.Rate, float64(b.Replicas + b.Others)})
+		r.noteBound(Sample{b.Rate, serving})
 		if usable && b.Processing > 0 && b.Others == 0 {
 			r.Times = kept(r.Times, Sample{b.Processing, b.Rate}, KeptBlocks)
 			r.TimesSeen++
@@ -53,7 +57,7 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 	}
 	if usable {
 		r.noteShares(b.Shares)
-		r.MostReplicas = max(r.MostReplicas, float64(b.Replicas+b.Others))
+		r.MostReplicas = max(r.MostReplicas, serving)
 	}
 	before := r.Verdict
 	if baseline != nil {
