@@ -84,3 +84,16 @@ func TestTheOldestScalerActs(t *testing.T) {
 		t.Error("one that only tries out, or is being deleted, must not outrank")
 	}
 }
+
+// A regression turns two conditions for one reason. The recorder takes events that differ in the message alone for one that is
+// repeated, and only the advice has the command.
+func TestConditionsThatTurnForOneReasonAreTwoEvents(t *testing.T) {
+	var status capacityv1alpha1.QueueScalerStatus
+	for _, kind := range []string{capacityv1alpha1.ConditionThroughputRegressed, capacityv1alpha1.ConditionRollbackAdvised} {
+		status.Conditions = append(status.Conditions, metav1.Condition{Type: kind, Status: metav1.ConditionTrue, Reason: capacityv1alpha1.ReasonServiceRateRegressed})
+	}
+	events := turnedOf(&capacityv1alpha1.QueueScalerStatus{}, &status)
+	if len(events) != 2 || events[0].reason != events[1].reason || events[0].action == events[1].action {
+		t.Errorf("%+v", events)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 )
@@ -65,7 +66,8 @@ func noRollbackPlan() event {
 		"A rollout began, and no rollback plan is written down: set spec.rollout.rollbackPlan, or annotate the Deployment with " + capacityv1alpha1.AnnotationRollbackPlan}
 }
 
-// turned is a condition that changed its status.
-func turned(kind, reason, message string) event {
-	return event{kind, reason, "Report", message}
+// turned is a condition that changed its status. Events that differ in the message alone count as one that is repeated, and the
+// later message is lost: so the condition is the action, as two of them may turn for one reason.
+func turned(kind string, c *metav1.Condition) event {
+	return event{kind, c.Reason, c.Type, c.Type + ": " + c.Message}
 }

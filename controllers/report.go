@@ -81,7 +81,7 @@ func turnedOf(old, status *capacityv1alpha1.QueueScalerStatus) []event {
 		} else if was == nil || was.Status == metav1.ConditionUnknown {
 			continue
 		}
-		events = append(events, turned(kind, is.Reason, is.Type+": "+is.Message))
+		events = append(events, turned(kind, is))
 	}
 	return events
 }

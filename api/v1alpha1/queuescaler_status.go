@@ -326,7 +326,7 @@ type Diagnosis struct {
 
 // Cause is what a QueueScaler takes to be going on.
 //
-// +kubebuilder:validation:Enum=Healthy;DemandSurge;ArrivalsInflated;ThroughputRegressed;SlowedDown;RolloutStuck;CapacityMissing;ConsumersStalled;Ineffective;DataUnavailable
+// +kubebuilder:validation:Enum=Healthy;DemandSurge;ThroughputRegressed;SlowedDown;RolloutStuck;CapacityMissing;ConsumersStalled;Ineffective;DataUnavailable
 type Cause string
 
 const (
@@ -334,8 +334,6 @@ const (
 	CauseHealthy Cause = "Healthy"
 	// CauseDemandSurge means that more messages arrive than the present replicas complete.
 	CauseDemandSurge Cause = "DemandSurge"
-	// CauseArrivalsInflated means that a revision makes more messages of the same work than the one before.
-	CauseArrivalsInflated Cause = "ArrivalsInflated"
 	// CauseThroughputRegressed means that the present revision does less per replica than the known-good one.
 	CauseThroughputRegressed Cause = "ThroughputRegressed"
 	// CauseSlowedDown means that the known-good revision itself does less than it did: it is not the revision.
@@ -509,6 +507,10 @@ type RevisionEvidence struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	MostReplicas int32 `json:"mostReplicas,omitempty"`
+	// effectiveReplicas is the largest number of replicas that a step up to was found to bring at least half of what it should.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	EffectiveReplicas int32 `json:"effectiveReplicas,omitempty"`
 	// withdrawn means that its verdict no longer counts: after a rollback the rate stayed low, so that it was not this revision.
 	// +optional
 	Withdrawn *bool `json:"withdrawn,omitempty"`
@@ -587,7 +589,7 @@ const (
 
 // VerdictBasis is the kind of evidence that a verdict stands on.
 //
-// +kubebuilder:validation:Enum=ServiceRate;ProcessingTime;Arrivals
+// +kubebuilder:validation:Enum=ServiceRate;ProcessingTime
 type VerdictBasis string
 
 const (
@@ -595,8 +597,6 @@ const (
 	BasisServiceRate VerdictBasis = "ServiceRate"
 	// BasisProcessingTime is how long one message takes while there is no backlog.
 	BasisProcessingTime VerdictBasis = "ProcessingTime"
-	// BasisArrivals is how many messages arrive.
-	BasisArrivals VerdictBasis = "Arrivals"
 )
 
 // CalibrationStatus is what came of trying with fewer replicas while no service rate was known.

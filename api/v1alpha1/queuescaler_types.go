@@ -28,6 +28,7 @@ import (
 // +kubebuilder:printcolumn:name="Max",type=integer,JSONPath=`.spec.maxReplicas`,priority=1
 // +kubebuilder:printcolumn:name="Rollout",type=string,JSONPath=`.status.rollout.state`,priority=1
 // +kubebuilder:printcolumn:name="Why",type=string,JSONPath=`.status.decision.message`,priority=1
+// +kubebuilder:printcolumn:name="Diagnosis",type=string,JSONPath=`.status.diagnosis.message`,priority=1
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",message="metadata.name must have at most 63 characters, because it becomes a label value; choose a shorter name"
 type QueueScaler struct {
 	metav1.TypeMeta `json:",inline"`

@@ -32,23 +32,34 @@ func (s *Memory) Learn(seen *Observation, readings [][]queue.Reading) {
 			s.Capacity.Observe(i, reading)
 		}
 	}
-	for _, block := range s.Capacity.Blocks() {
-		ineffective, _ := s.Scaling.Verification().Ineffective(seen.Now)
-		effect, judged := s.Scaling.Verification().Effect()
+	s.keep(seen.Now)
+	s.blocks = s.Capacity.Blocks()
+	for i := range s.blocks {
+		s.judgeBy(&s.blocks[i])
+	}
+}
+
+// keep takes the blocks of the last look into the ledger: by now it is decided what the step before them brought.
+func (s *Memory) keep(now time.Time) {
+	ineffective, _ := s.Scaling.Verification().Ineffective(now)
+	effect, judged := s.Scaling.Verification().Effect()
+	for _, block := range s.blocks {
 		s.Ledger.Observe(block, revision.Circumstances{
 			ObjectiveMet: s.objectiveMet,
 			Growing:      block.Throughput < (1-stillGrowing)*block.Arrival,
 			Effective:    judged && effect >= effective,
 			Ineffective:  ineffective || judged && effect < effective,
 		})
-		if block.Young && block.Saturated {
-			continue // cold pods say little of what a step brought
-		}
-		s.block = &scaling.Saturation{
-			Start: block.Start, End: block.End, Serving: block.Replicas + block.Others,
-			Throughput: block.Throughput, Saturated: block.Saturated,
-		}
 	}
+}
+
+// judgeBy hands a block to the verification of steps. Pods of a step that are cold yet say too little of what it brought.
+func (s *Memory) judgeBy(b *capacity.Block) {
+	serving := b.Replicas + b.Others
+	if b.Young && b.Saturated && s.block != nil && serving > s.block.Serving {
+		return
+	}
+	s.block = &scaling.Saturation{Start: b.Start, End: b.End, Serving: serving, Throughput: b.Throughput, Saturated: b.Saturated}
 }
 
 // effective is what a step has to bring at the least of what it should, for what is measured with more replicas to be compared.
@@ -85,7 +96,7 @@ func serving(seen *Observation, s *Memory) capacity.Serving {
 		Replicas: seen.Target.Status.AvailableReplicas, Revision: revision.KeyOf(a.New.Hash, changeOf(seen)),
 		// Pods that are on their way disturb nobody: once they serve, the number changes.
 		Disturbed: a.InProgress() || a.Degraded,
-		Young:     s.growth.young(seen.Now, youngBlocks*or(s.Block, capacity.DefaultBlock)),
+		Young:     s.growth.young(seen.Now, or(s.Block, capacity.DefaultBlock)),
 	}
 	prior := s.rate(seen).PerReplica
 	for i := range seen.Slots {
@@ -101,9 +112,6 @@ func serving(seen *Observation, s *Memory) capacity.Serving {
 	}
 	return now
 }
-
-// youngBlocks is for how long a pod has to be in service, until what it does is evidence: caches fill, code is compiled.
-const youngBlocks = 1
 
 // growth follows the number of the target's pods, to tell how long they take until available, and whether one is young.
 type growth struct {
@@ -139,7 +147,8 @@ func (g growth) next(seen *Observation) growth {
 	return g
 }
 
-// young: a pod came into service less than this ago.
-func (g growth) young(now time.Time, within time.Duration) bool {
-	return !g.grewAt.IsZero() && now.Sub(g.grewAt) < within
+// young: the newest pod has been in service for less than a block, or is not two blocks old. What it does is no evidence yet:
+// caches fill, code is compiled.
+func (g growth) young(now time.Time, block time.Duration) bool {
+	return !g.grewAt.IsZero() && now.Sub(g.grewAt) < max(block, 2*block-g.startUp)
 }

@@ -40,7 +40,9 @@ type Memory struct {
 	LastScale time.Time
 	// stalledSince is since when messages wait and none is completed.
 	stalledSince time.Time
-	// block is the newest one, nil before the first.
+	// blocks are those of the last look, which the ledger takes in at the next one.
+	blocks []capacity.Block
+	// block is the newest one that tells what steps brought, nil before the first.
 	block *scaling.Saturation
 	// growth follows how long the target's pods take, objectiveMet is what the last decision found.
 	growth       growth

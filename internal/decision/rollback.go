@@ -16,7 +16,8 @@ import (
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
-// rollbackTries is how long a rollback whose intent is stored is tried. A revision that runs later again was put there by somebody.
+// rollbackTries is how long a rollback whose intent is stored is tried. A revision that still runs later was left there, or put
+// there again, by somebody.
 const rollbackTries = 10 * time.Minute
 
 // Rollback is what follows from a regression where it is to be rolled back.
@@ -56,7 +57,7 @@ func (b *Rollback) refusal(seen *Observation, s *Memory, plan *scaling.Plan) str
 		return fmt.Sprintf("%s has the same template", nameOf(b.To))
 	case !b.To.RolledBack.IsZero():
 		return fmt.Sprintf("%s was rolled back itself", nameOf(b.To))
-	case !b.From.RolledBack.IsZero() && seen.Now.Sub(b.From.RolledBack) > rollbackTries:
+	case b.From.DeployedAgain(), !b.From.RolledBack.IsZero() && seen.Now.Sub(b.From.RolledBack) > rollbackTries:
 		return fmt.Sprintf("%s was rolled back at %s already, and somebody deployed it again", nameOf(b.From), b.From.RolledBack.UTC().Format("2006-01-02 15:04 MST"))
 	case seen.Conflict != "":
 		return "another autoscaler acts on the target"
@@ -64,18 +65,23 @@ func (b *Rollback) refusal(seen *Observation, s *Memory, plan *scaling.Plan) str
 		return "spec.mode is " + string(seen.QueueScaler.Spec.Mode)
 	}
 	if owner := gitOwner(seen.Target); owner != "" && seen.Target.Annotations[capacityv1alpha1.AnnotationForceRollback] != "true" {
-		return fmt.Sprintf("%s owns the object and would undo it: revert in Git (to have it done all the same: kubectl annotate deployment %s %s=true)",
-			owner, seen.Target.Name, capacityv1alpha1.AnnotationForceRollback)
+		return fmt.Sprintf("%s owns the object and would undo it: revert in Git (to have it done all the same: kubectl annotate deployment %s %s=true -n %s)",
+			owner, seen.Target.Name, capacityv1alpha1.AnnotationForceRollback, seen.QueueScaler.Namespace)
 	}
 	if !b.threatened(seen, s, plan) {
-		return "the objective is met, and would be at the highest arrival rate that was seen"
+		return "the objective is met, has been since it runs, and would be at the highest arrival rate that was seen"
 	}
 	return ""
 }
 
-// threatened: the objective is missed, or would be at the highest arrival rate of the ledger even with all replicas that are allowed.
+// missedBlocks at whose end the objective was missed are no accident: as many as the first look at a revision takes.
+const missedBlocks = 4
+
+// threatened: the objective is missed, or was for some minutes since the revision runs (that it is met again is then the work of slots
+// and further replicas, and the next rise of arrivals may find none left), or would be at the highest arrival rate of the ledger even
+// with all replicas that are allowed.
 func (b *Rollback) threatened(seen *Observation, s *Memory, plan *scaling.Plan) bool {
-	if plan.ObjectiveMet.Status == "False" {
+	if plan.ObjectiveMet.Status == "False" || b.From.Missed() >= missedBlocks {
 		return true
 	}
 	highest := 0.0

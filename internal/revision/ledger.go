@@ -35,6 +35,8 @@ type Ledger struct {
 	records []*Record
 	// present is the key of the revision that the target runs; empty while a rollout is in progress.
 	present string
+	// away: a rollout from the newest revision to another one began since that was present.
+	away bool
 }
 
 // Restore is a ledger with the records that were kept elsewhere, in their order.
@@ -63,6 +65,7 @@ type Target struct {
 func (l *Ledger) Enter(now time.Time, t Target) {
 	if !t.Settled || t.Hash == "" {
 		l.present = ""
+		l.away = l.away || t.Hash != "" && len(l.records) > 0 && l.records[len(l.records)-1].Hash != t.Hash
 		return
 	}
 	key := KeyOf(t.Hash, t.Change)
@@ -87,17 +90,19 @@ func (l *Ledger) Enter(now time.Time, t Target) {
 	l.trim()
 }
 
-// arrive begins a stay of a revision, the first or a further one. After a restart the stay goes on.
+// arrive begins a stay of a revision, the first or a further one. After a restart the stay goes on, and after a rollout that
+// was broken off; but one that was being rolled back, and is back, was put there by somebody.
 func (l *Ledger) arrive(r *Record, now time.Time, t Target) {
-	l.present = r.Key
-	if newest := l.records[len(l.records)-1]; newest == r && !r.Completed.IsZero() {
+	putBack := l.away && !r.RolledBack.IsZero()
+	l.present, l.away = r.Key, false
+	if newest := l.records[len(l.records)-1]; newest == r && !r.Completed.IsZero() && !putBack {
 		return
 	}
 	r.Completed = now
 	if !t.Completed.IsZero() && t.Completed.Before(now) && t.Change == "" {
 		r.Completed = t.Completed
 	}
-	r.RatesAtEntry, r.Proving = r.RatesSeen, time.Time{}
+	r.RatesAtEntry, r.Proving, r.missed = r.RatesSeen, time.Time{}, 0
 	l.records = append(slices.DeleteFunc(l.records, func(o *Record) bool { return o == r }), r)
 }
 
@@ -224,6 +229,11 @@ func (l *Ledger) RateOf(hash string, otherwise float64) float64 {
 		}
 	}
 	return otherwise
+}
+
+// DeployedAgain: it came back after it was rolled back automatically.
+func (r *Record) DeployedAgain() bool {
+	return !r.RolledBack.IsZero() && r.Completed.After(r.RolledBack)
 }
 
 // MarkRolledBack notes that the revision with this hash was rolled back automatically.

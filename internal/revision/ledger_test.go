@@ -324,6 +324,46 @@ func TestAFlagIsWithdrawnWhenTheRateStaysLow(t *testing.T) {
 	}
 }
 
+// Once for each revision: one that came back after it was rolled back was put there by somebody, however soon.
+func TestARolledBackRevisionThatComesBackWasDeployedAgain(t *testing.T) {
+	for name, comesBack := range map[string]struct {
+		story func(*watched)
+		want  bool
+	}{
+		"after the rollback": {func(w *watched) {
+			w.deploy("six", 8, true)
+			w.deploy("seven", 9, true)
+		}, true},
+		"in the middle of the rollback": {func(w *watched) {
+			w.Enter(w.now.Add(time.Second), Target{Hash: "six"})
+			w.deploy("seven", 9, true)
+		}, true},
+		"not at all: the rollback was not carried out yet, and the operator was restarted": {func(w *watched) {
+			w.Ledger = Restore(w.Records())
+			w.Enter(w.now.Add(time.Second), w.target)
+		}, false},
+		"not at all: another rollout was broken off before": {func(w *watched) {
+			w.find("seven").RolledBack = time.Time{}
+			w.Enter(w.now, Target{Hash: "eight"})
+			w.Enter(w.now.Add(time.Second), w.target)
+			w.MarkRolledBack("seven", w.now.Add(2*time.Second))
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := watch(t)
+			w.deploy("six", 6, true)
+			w.blocks(20, 10)
+			w.deploy("seven", 7, true)
+			w.blocks(8, 6.2, missed)
+			w.MarkRolledBack("seven", w.now)
+			comesBack.story(w)
+			if got := w.Present(); got.Hash != "seven" || got.DeployedAgain() != comesBack.want {
+				t.Errorf("%s, rolled back %s, completed %s", got.Hash, got.RolledBack, got.Completed)
+			}
+		})
+	}
+}
+
 func TestAMarkedChangeIsARevisionOfItsOwn(t *testing.T) {
 	w := watch(t)
 	w.deploy("six", 6, true)

@@ -95,6 +95,8 @@ type Record struct {
 	HighestArrival float64
 	// MostReplicas is the largest number of replicas in service that it was seen with.
 	MostReplicas float64
+	// EffectiveReplicas is the largest number that a step was found to bring at least half of what it should with.
+	EffectiveReplicas float64
 	// Shares of the queues in the work that it completed.
 	Shares []float64
 
@@ -102,6 +104,8 @@ type Record struct {
 	against string
 	// measured are the rates of the newest saturated blocks, usable as evidence or not: the service rate to decide by.
 	measured []float64
+	// missed counts the blocks of its present stay at whose end the objective was missed. A restart forgets it.
+	missed int
 }
 
 // KeyOf identifies a revision: its pod-template-hash, and a digest of the marked change, if it is one.
@@ -130,6 +134,9 @@ func (r *Record) Rate() float64 {
 	}
 	return medianOf(tail(r.Rates, keptMeasured))
 }
+
+// Missed is how many blocks of its present stay ended with the objective missed.
+func (r *Record) Missed() int { return r.missed }
 
 // Time is how long one message takes it, in seconds: the median of its newest unsaturated blocks; 0 where that is not known.
 func (r *Record) Time() float64 { return medianOf(tail(r.Times, keptMeasured)) }

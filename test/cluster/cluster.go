@@ -197,6 +197,27 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) (stdout, stderr s
 	return c.run(ctx, append([]string{"kubectl"}, args...)...)
 }
 
+// Shell runs a command line as a person would who copied it from a message: in sh, with kubectl for this cluster.
+func (c *Cluster) Shell(ctx context.Context, command string) (stdout string, err error) {
+	dir, err := os.MkdirTemp(c.dataDir, "shell-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	script := fmt.Sprintf("#!/bin/sh\nexec '%s' kubectl \"$@\"\n", c.binary)
+	if err := os.WriteFile(filepath.Join(dir, "kubectl"), []byte(script), 0o700); err != nil {
+		return "", err
+	}
+	var out, errOut bytes.Buffer
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Env = append(os.Environ(), dataDirVariable+"="+c.dataDir, "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s: %w\n%s", command, err, errOut.String())
+	}
+	return out.String(), nil
+}
+
 // Restart ends a component (apiserver, controller-manager, scheduler, etcd or kubelet), has it started again and waits until
 // everything is healthy.
 func (c *Cluster) Restart(ctx context.Context, component string) error {

@@ -40,6 +40,8 @@ const (
 	root = "../.."
 	// testsAtOnce is how many tests go on side by side. They mostly wait.
 	testsAtOnce = "16"
+	// evidenceBlock is the length of one measurement of what a pod gets done, the shortest that the operator takes.
+	evidenceBlock = "2s"
 	// rolesLoaded is how long after its restart an API server may still lack its roles.
 	rolesLoaded = 15 * time.Second
 )
@@ -162,7 +164,8 @@ func install() error {
 func startOperator() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	op, err := operator.Start(ctx, operator.Options{Binary: shared.binary, Config: shared.cluster.RESTConfig(), Dir: shared.dir, Log: shared.log})
+	op, err := operator.Start(ctx, operator.Options{Binary: shared.binary, Config: shared.cluster.RESTConfig(), Dir: shared.dir, Log: shared.log,
+		Args: []string{"--evidence-block=" + evidenceBlock}})
 	if err != nil {
 		return err
 	}
