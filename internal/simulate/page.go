@@ -106,6 +106,7 @@ func newPage(s *Scenario, results []*Result) *page {
 		p.Title = s.Name
 	}
 	p.Subtitle = fmt.Sprintf("Simulated: the same arrivals, one policy below the other, %s to %s.", s.Start.Format("2 Jan 15:04"), s.End.Format("2 Jan 15:04 MST"))
+	p.Subtitle += found(results)
 	c := &canvas{scenario: s, results: results}
 	p.Panels = append(p.Panels, c.workPanel())
 	p.Bottom = p.Panels[0].Base()
@@ -122,6 +123,17 @@ func newPage(s *Scenario, results []*Result) *page {
 	}
 	p.XTicks = c.timeTicks()
 	return p
+}
+
+// found says when a bad revision was found out, in the first result where one was.
+func found(results []*Result) string {
+	for _, r := range results {
+		if len(r.Advice) > 0 && r.AfterRolloutSeconds != nil {
+			return fmt.Sprintf(" %s advises to roll revision %d back to %d, %s after its rollout.",
+				r.Policy, r.Advice[0].Against, r.Advice[0].To, span(*r.AfterRolloutSeconds))
+		}
+	}
+	return ""
 }
 
 func row(r *Result) []string {

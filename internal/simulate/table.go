@@ -30,6 +30,7 @@ BEYOND     time in which the backlog could not be worked off within %s
 BACKLOG    the most that waited; AGE: the longest that a message waited
 POD-HOURS  of all pods: starting, serving, standby
 UNDER      replicas missing, OVER: replicas too many, as shares of those needed (SPEC elasticity)
+ADVICE     the first one to roll back, and how long after the rollout it came
 `, span(s.LateSeconds), span(s.ObjectiveSeconds))
 	return nil
 }
@@ -41,7 +42,7 @@ func (r *Result) advice() string {
 	}
 	text := fmt.Sprintf("RollBack:%d", r.Advice[0].To)
 	if r.AfterRolloutSeconds != nil {
-		text += ", " + span(*r.AfterRolloutSeconds) + " after rollout"
+		text += " +" + span(*r.AfterRolloutSeconds)
 	}
 	return text
 }
