@@ -21,7 +21,7 @@ const (
 	// its own measure, and what it was seen to do in the first minutes is none.
 	provisionalFor = time.Hour
 	// sameReplicas is by how much, as a share, there may be more replicas than the baseline ever had, for service rates to be
-	// compared: where many more share what is downstream, each does less. sameShares is how far the share of a queue in the work may be from the baseline's.
+	// compared as they are: where many more share what is downstream, each does less. sameShares is how far the share of a queue in the work may be from the baseline's.
 	sameReplicas, sameShares = 0.25, 0.15
 	// slowedShare of its former service rate, or less, in slowedBlocks in a row is a known-good revision that slowed down.
 	slowedShare, slowedBlocks = 0.8, 6

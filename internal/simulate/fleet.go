@@ -137,6 +137,9 @@ func (f *fleet) step(t int) {
 
 // roll is one look of the Deployment controller at a rollout (k8s.io/kubernetes/pkg/controller/deployment/rolling.go).
 func (f *fleet) roll(t int) {
+	if f.current.wanted > f.wanted {
+		f.resize(t, f.current, f.wanted, f.rolloutStart)
+	}
 	total, available := int32(0), int32(0)
 	for _, set := range f.sets {
 		total += set.wanted

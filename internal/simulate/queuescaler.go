@@ -42,6 +42,9 @@ func ParseQueueScaler(manifest []byte) (*capacityv1alpha1.QueueScaler, error) {
 	case spec.MaxReplicas < 1 || (spec.Objective.Drain.Seconds > 0) == (spec.Objective.Backlog.PerReplica > 0):
 		return nil, fmt.Errorf("QueueScaler %s needs maxReplicas, and one of objective.drain.seconds and objective.backlog.perReplica", qs.Name)
 	}
+	if qs.Spec.Mode == "" {
+		qs.Spec.Mode = capacityv1alpha1.ModeActive
+	}
 	qs.UID, qs.Generation, qs.Status = "queuescaler", 1, capacityv1alpha1.QueueScalerStatus{}
 	return qs, nil
 }
@@ -62,11 +65,9 @@ type QueueScaler struct {
 	objects  objects
 	seen     int
 	services []corev1.Service
-	// template of a slot, or the refusal of one, made of the revision with the hash source.
-	template *standby.SlotTemplate
-	refusal  *standby.Refusal
-	source   string
-	kept     []*appsv1.ControllerRevision
+	// templates of slots, by pod-template-hash.
+	templates map[string]slotTemplate
+	kept      []*appsv1.ControllerRevision
 
 	// readings that were not learnt from yet, and the newest one.
 	readings []queue.Reading
@@ -83,6 +84,12 @@ type QueueScaler struct {
 	standing standing
 }
 
+// slotTemplate is the template of a slot, or the refusal of one.
+type slotTemplate struct {
+	template *standby.SlotTemplate
+	refusal  *standby.Refusal
+}
+
 // Name is the label.
 func (q *QueueScaler) Name() string { return q.Label }
 
@@ -93,6 +100,7 @@ func (q *QueueScaler) begin(w *Plant) {
 	q.qs = q.Manifest.DeepCopy()
 	q.memory = decision.Recall(&q.qs.Status)
 	q.services = []corev1.Service{service(q.qs.Namespace)}
+	q.templates = map[string]slotTemplate{}
 	q.poll = max(1, int(q.qs.Spec.Queues[0].PollSeconds))
 }
 
@@ -153,28 +161,43 @@ func (q *QueueScaler) observe(t int, w *Plant) *decision.Observation {
 		seen.Samples[0].Quality, seen.Samples[0].Reason = queue.Unavailable, capacityv1alpha1.ReasonWaitingForReadings
 	}
 	q.memory.Assess(seen)
-	q.makeTemplate(seen)
-	seen.Template, seen.Refusal = q.template, q.refusal
+	q.observeTemplates(seen)
 	return seen
 }
 
-// makeTemplate makes the template of a slot, anew when another revision soaked.
-func (q *QueueScaler) makeTemplate(seen *decision.Observation) {
-	hash := q.memory.PoolRevision()
-	if hash == "" || hash == q.source || !decision.WantsPool(&q.qs.Spec) {
+// observeTemplates makes the templates of slots: of the revision that the pool runs, and of the known-good one.
+func (q *QueueScaler) observeTemplates(seen *decision.Observation) {
+	if !decision.WantsPool(&q.qs.Spec) {
 		return
+	}
+	pool, good := q.memory.PoolRevision(), q.memory.KnownGood()
+	made := q.templateOf(seen, pool)
+	seen.Template, seen.Refusal = made.template, made.refusal
+	if good != pool {
+		seen.KnownGoodTemplate = q.templateOf(seen, good).template
+	}
+}
+
+// templateOf is the template of a slot of a revision, made once for each.
+func (q *QueueScaler) templateOf(seen *decision.Observation, hash string) slotTemplate {
+	if made, known := q.templates[hash]; known {
+		return made
 	}
 	for _, rs := range seen.ReplicaSets {
 		if rs.Labels[appsv1.DefaultDeploymentUniqueLabelKey] != hash {
 			continue
 		}
-		q.source = hash
-		q.template, q.refusal = standby.Template(standby.TemplateInput{
-			Namespace: q.qs.Namespace, Scaler: q.qs.Name, Gate: q.qs.Spec.Standby.Gate, Revision: hash, Template: &rs.Spec.Template,
-			WithholdLabels: q.qs.Spec.Standby.WithholdLabels, PriorityClassName: q.qs.Spec.Standby.PriorityClassName,
+		spec := &q.qs.Spec.Standby
+		var made slotTemplate
+		made.template, made.refusal = standby.Template(standby.TemplateInput{
+			Namespace: q.qs.Namespace, Scaler: q.qs.Name, Gate: spec.Gate, Revision: hash, Template: &rs.Spec.Template,
+			WithholdLabels: spec.WithholdLabels, PriorityClassName: spec.PriorityClassName,
 			Surroundings: standby.Surroundings{Services: q.services},
 		})
+		q.templates[hash] = made
+		return made
 	}
+	return slotTemplate{}
 }
 
 // act does to the plant what was decided: it lends, scales, and tends the pool.
@@ -192,7 +215,7 @@ func (q *QueueScaler) act(t int, w *Plant, seen *decision.Observation, d *decisi
 	}
 	q.keepTemplate(seen)
 	for i := range d.Pool.Actions {
-		w.tend(t, &d.Pool.Actions[i], q.template, w.revisionOf(q.source))
+		w.tend(t, &d.Pool.Actions[i])
 		done.Wrote = true
 	}
 	q.rollBack(t, w, seen, d)
