@@ -507,10 +507,6 @@ type RevisionEvidence struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	MostReplicas int32 `json:"mostReplicas,omitempty"`
-	// effectiveReplicas is the largest number of replicas that a step up to was found to bring at least half of what it should.
-	// +optional
-	// +kubebuilder:validation:Minimum=0
-	EffectiveReplicas int32 `json:"effectiveReplicas,omitempty"`
 	// withdrawn means that its verdict no longer counts: after a rollback the rate stayed low, so that it was not this revision.
 	// +optional
 	Withdrawn *bool `json:"withdrawn,omitempty"`

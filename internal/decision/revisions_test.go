@@ -22,7 +22,7 @@ func TestTheLedgerSurvivesInStatus(t *testing.T) {
 			Key: "six", Hash: "six", Number: 6, Completed: noon, Standing: revision.KnownGood, Since: noon.Add(time.Hour),
 			Verdict: revision.InsufficientData, Rates: []revision.Sample{{Value: 10.12, At: 43}, {Value: 9.87, At: 42}}, RatesSeen: 70, RatesAtEntry: 64,
 			Times: []revision.Sample{{Value: 0.1012, At: 6.4}}, TimesSeen: 300, Bounds: []revision.Sample{{Value: 8.2, At: 44}},
-			Highest: 10.1, HighestAt: noon, HighestArrival: 274, MostReplicas: 45, EffectiveReplicas: 60, Shares: []float64{0.75, 0.25},
+			Highest: 10.1, HighestAt: noon, HighestArrival: 274, MostReplicas: 45, Shares: []float64{0.75, 0.25},
 		},
 		{
 			Key: revision.KeyOf("seven", "flag on"), Hash: "seven", Change: "flag on", Number: 7, Completed: noon.Add(2 * time.Hour), Standing: revision.Soaked,

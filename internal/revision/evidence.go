@@ -29,10 +29,7 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 	}
 	baseline := l.Baseline()
 	usable := usable(b, c, baseline)
-	serving := float64(b.Replicas + b.Others)
-	if c.Effective {
-		r.EffectiveReplicas = max(r.EffectiveReplicas, serving)
-	}
+	replicas := float64(b.Replicas + b.Others)
 	if !b.Saturated && b.Throughput > b.Arrival {
 		b.Rate *= b.Arrival / b.Throughput // a rest of an old backlog that was worked off is no steady throughput
 	}
@@ -46,12 +43,12 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 		if !c.Ineffective {
 			r.measured = kept(r.measured, b.Rate, keptMeasured)
 		}
-		if factor := r.crowding(serving, baseline); usable && factor > 0 {
-			r.Rates = kept(r.Rates, Sample{b.Rate * factor, serving}, KeptBlocks)
+		if share := crowding(replicas, c, baseline); usable && share > 0 {
+			r.Rates = kept(r.Rates, Sample{b.Rate * share, replicas}, KeptBlocks)
 			r.RatesSeen++
 		}
 	} else {
-		r.noteBound(Sample{b.Rate, serving})
+		r.noteBound(Sample{b.Rate, replicas})
 		if usable && b.Processing > 0 && b.Others == 0 {
 			r.Times = kept(r.Times, Sample{b.Processing, b.Rate}, KeptBlocks)
 			r.TimesSeen++
@@ -59,7 +56,7 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 	}
 	if usable {
 		r.noteShares(b.Shares)
-		r.MostReplicas = max(r.MostReplicas, serving)
+		r.MostReplicas = max(r.MostReplicas, replicas)
 	}
 	before := r.Verdict
 	if baseline != nil {
@@ -75,28 +72,23 @@ func usable(b capacity.Block, c Circumstances, baseline *Record) bool {
 	return !b.Young && !c.Ineffective && (baseline == nil || furthestShare(b.Shares, baseline.Shares) <= sameShares)
 }
 
-// crowding is the factor of a rate that was measured with many more replicas than the baseline ever had, or than were seen to be
-// effective. What is downstream may limit them: those beyond sameReplicas are taken to have brought nothing, so that a rate which is
-// low all the same is the revision's own. 1 where they are not so many; 0 where that cannot be told.
-func (r *Record) crowding(replicas float64, baseline *Record) float64 {
-	if baseline == nil {
+// crowding is the factor of a rate that was measured with many more replicas than the baseline ever had. What is downstream may
+// limit them: those beyond sameReplicas are taken to have brought nothing, so that a rate which is low all the same is the
+// revision's own. 1 where they are not so many, or were seen to bring more; 0 where that cannot be told.
+func crowding(replicas float64, c Circumstances, baseline *Record) float64 {
+	if baseline == nil || c.Effective {
 		return 1
 	}
-	most := r.uncrowded(baseline)
+	most := (1 + sameReplicas) * baseline.MostReplicas
 	if most <= 0 {
 		return 0
 	}
 	return max(1, replicas/most)
 }
 
-// uncrowded is the largest number of replicas whose rates are compared as they are.
-func (r *Record) uncrowded(baseline *Record) float64 {
-	return (1 + sameReplicas) * max(baseline.MostReplicas, r.EffectiveReplicas)
-}
-
-// crowded reports whether a rate that counts now was measured with more: it can speak against a revision, never for it.
+// crowded reports whether a rate that counts now was measured with so many replicas: it can speak against a revision, never for it.
 func (r *Record) crowded(baseline *Record) bool {
-	return slices.ContainsFunc(r.Rates, func(s Sample) bool { return s.At > r.uncrowded(baseline) })
+	return slices.ContainsFunc(r.Rates, func(s Sample) bool { return s.At > (1+sameReplicas)*baseline.MostReplicas })
 }
 
 // look takes one more look at each kind of evidence, if one is due.

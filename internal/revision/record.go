@@ -95,8 +95,6 @@ type Record struct {
 	HighestArrival float64
 	// MostReplicas is the largest number of replicas in service that it was seen with.
 	MostReplicas float64
-	// EffectiveReplicas is the largest number that a step was found to bring at least half of what it should with.
-	EffectiveReplicas float64
 	// Shares of the queues in the work that it completed.
 	Shares []float64
 
