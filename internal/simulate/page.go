@@ -111,7 +111,7 @@ func newPage(s *Scenario, results []*Result) *page {
 	p.Panels = append(p.Panels, c.workPanel())
 	p.Bottom = p.Panels[0].Base()
 	for _, r := range results {
-		p.Figures = append(p.Figures, figure{r.Policy, amount(r.LateMessages), fmt.Sprintf("%.0f", r.PodHours), r.Ours})
+		p.Figures = append(p.Figures, figure{r.Policy, Amount(r.LateMessages), fmt.Sprintf("%.0f", r.PodHours), r.Ours})
 		c.draw(p, r)
 		p.Rows = append(p.Rows, row(r))
 		if lines := (timeline{Policy: r.Policy}); len(r.Timeline) > 0 {
@@ -137,7 +137,7 @@ func found(results []*Result) string {
 }
 
 func row(r *Result) []string {
-	return []string{r.Policy, amount(r.LateMessages), span(r.SecondsBeyondObjective), amount(r.PeakBacklog), span(r.PeakAgeSeconds),
+	return []string{r.Policy, Amount(r.LateMessages), span(r.SecondsBeyondObjective), Amount(r.PeakBacklog), span(r.PeakAgeSeconds),
 		fmt.Sprintf("%.0f", r.PodHours), fmt.Sprint(r.ScaleActions), fmt.Sprint(r.SlotsLent), fmt.Sprint(r.Rollbacks),
 		fmt.Sprintf("%.0f %%", r.Elasticity.UnderAccuracy), fmt.Sprintf("%.0f %%", r.Elasticity.OverAccuracy)}
 }
@@ -165,7 +165,7 @@ func (c *canvas) workPanel() *panel {
 func (c *canvas) draw(p *page, r *Result) {
 	s := r.Series
 	backlog := &panel{Title: r.Policy, Caption: "messages waiting", Top: p.Bottom + 52, Height: backlogHeight}
-	backlog.Note = fmt.Sprintf("%s late · %s beyond the objective · %.0f pod-hours", amount(r.LateMessages), span(r.SecondsBeyondObjective), r.PodHours)
+	backlog.Note = fmt.Sprintf("%s late · %s beyond the objective · %.0f pod-hours", Amount(r.LateMessages), span(r.SecondsBeyondObjective), r.PodHours)
 	most, pods := 0.0, 0.0
 	for _, other := range c.results {
 		most, pods = max(most, highest(other.Series.Backlog)), max(pods, highest(other.Series.Pods))
@@ -336,7 +336,7 @@ func (p *panel) scale(most float64) {
 	step := math.Pow(10, math.Floor(math.Log10(max(most, 1)))) / 2
 	p.max = math.Ceil(max(most, 1)/step) * step
 	for _, v := range []float64{0, p.max / 2, p.max} {
-		text := amount(int64(v))
+		text := Amount(int64(v))
 		p.Ticks = append(p.Ticks, tick{p.y(v), text})
 	}
 }

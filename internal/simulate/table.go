@@ -17,8 +17,8 @@ func WriteTable(out io.Writer, s *Scenario, results []*Result) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "POLICY\tLATE\tBEYOND\tBACKLOG\tAGE\tPOD-HOURS\tSCALED\tLENT\tUNDER\tOVER\tADVICE")
 	for _, r := range results {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%.0f\t%d\t%d\t%.0f%%\t%.0f%%\t%s\n", r.Policy, amount(r.LateMessages), span(r.SecondsBeyondObjective),
-			amount(r.PeakBacklog), span(r.PeakAgeSeconds), r.PodHours, r.ScaleActions, r.SlotsLent,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%.0f\t%d\t%d\t%.0f%%\t%.0f%%\t%s\n", r.Policy, Amount(r.LateMessages), span(r.SecondsBeyondObjective),
+			Amount(r.PeakBacklog), span(r.PeakAgeSeconds), r.PodHours, r.ScaleActions, r.SlotsLent,
 			r.Elasticity.UnderAccuracy, r.Elasticity.OverAccuracy, r.advice())
 	}
 	if err := table.Flush(); err != nil {
@@ -77,8 +77,8 @@ func wrap(text string, width int) []string {
 	return append(lines, line)
 }
 
-// amount is a number for people, three digits of it.
-func amount(n int64) string {
+// Amount is a number for people, three digits of it.
+func Amount(n int64) string {
 	switch {
 	case n < 10_000:
 		return fmt.Sprint(n)
