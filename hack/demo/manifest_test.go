@@ -53,4 +53,13 @@ func TestManifestFitsTheStory(t *testing.T) {
 	if busyRate <= minReplicas*perPod || busyRate >= (minReplicas+wantedSlots)*perPod {
 		t.Error("during the rollout the pods must not suffice without slots, and must with them")
 	}
+	if busyRate <= maxReplicas*badPerPod || busyRate >= maxReplicas*perPod {
+		t.Error("all pods of the bad revision must not suffice, and those of the good one must")
+	}
+	if wanted := math.Ceil(busyRate / (perPod * 0.8)); wanted != maxReplicas {
+		t.Errorf("without a backlog %v pods are wanted: the number of pods must stay while they are measured", wanted)
+	}
+	if maxReplicas > 1.25*(minReplicas+wantedSlots) {
+		t.Error("all pods are too many more than those that were measured before, 4 and 3 slots")
+	}
 }
