@@ -34,9 +34,14 @@ type configState struct {
 	readAt time.Time
 }
 
+// slotSource is what is remembered of the surroundings of one revision's template.
+type slotSource struct {
+	config configState
+	claims claimState
+}
+
 // observeConfig digests the data that the template refers to. Only the digest is kept.
-func (r *QueueScalerReconciler) observeConfig(ctx context.Context, seen *decision.Observation, s *scaler, template *corev1.PodTemplateSpec) error {
-	hash := s.PoolRevision()
+func (r *QueueScalerReconciler) observeConfig(ctx context.Context, seen *decision.Observation, hash string, s *slotSource, template *corev1.PodTemplateSpec) error {
 	if s.config.Revision == hash && seen.Now.Sub(s.config.readAt) < configEvery && !seen.Now.Before(s.config.readAt) {
 		return nil
 	}
@@ -100,8 +105,8 @@ type claimState struct {
 }
 
 // observeClaims reads the claims of the pool's template live, once for each revision: access modes cannot be changed.
-func (r *QueueScalerReconciler) observeClaims(ctx context.Context, seen *decision.Observation, s *scaler, template *corev1.PodTemplateSpec) error {
-	if s.claims.revision == s.PoolRevision() {
+func (r *QueueScalerReconciler) observeClaims(ctx context.Context, seen *decision.Observation, hash string, s *slotSource, template *corev1.PodTemplateSpec) error {
+	if s.claims.revision == hash {
 		return nil
 	}
 	modes, complete := map[string][]corev1.PersistentVolumeAccessMode{}, true
@@ -122,7 +127,7 @@ func (r *QueueScalerReconciler) observeClaims(ctx context.Context, seen *decisio
 	}
 	s.claims = claimState{modes: modes}
 	if complete {
-		s.claims.revision = s.PoolRevision()
+		s.claims.revision = hash
 	}
 	return nil
 }

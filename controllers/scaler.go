@@ -28,9 +28,8 @@ type scaler struct {
 	// trouble is what the target's pods told at troubleAt.
 	trouble   decision.PodTrouble
 	troubleAt time.Time
-	// config digests what the pool's template refers to, claims tells how its volumes are accessed.
-	config configState
-	claims claimState
+	// pool and knownGood are about the templates that slots are made from.
+	pool, knownGood slotSource
 	// refused is why a rollback that is asked for was not carried out, as it was told last.
 	refused string
 	// numbersAt is when status was last written for its numbers alone.

@@ -120,7 +120,7 @@ func (r *QueueScalerReconciler) tendSlot(ctx context.Context, seen *decision.Obs
 	slot := action.Slot
 	switch action.Kind {
 	case standby.Create:
-		return r.createSlot(ctx, seen, action.Name)
+		return r.createSlot(ctx, seen, action)
 	case standby.BeginDrain:
 		return r.patchPod(ctx, seen, slot.Pod, standby.DrainPatch(slot, seen.Now))
 	case standby.Touch:
@@ -136,11 +136,11 @@ func (r *QueueScalerReconciler) tendSlot(ctx context.Context, seen *decision.Obs
 }
 
 // createSlot makes a slot whose name was stored before. One of that name that is there already is ours from before a crash.
-func (r *QueueScalerReconciler) createSlot(ctx context.Context, seen *decision.Observation, name string) error {
-	if seen.Template == nil {
+func (r *QueueScalerReconciler) createSlot(ctx context.Context, seen *decision.Observation, action standby.Action) error {
+	if action.Template == nil {
 		return nil // the pool's plan makes none without
 	}
-	err := r.Create(ctx, standby.ReplicaSet(seen.QueueScaler, name, seen.Template, seen.ConfigDigest))
+	err := r.Create(ctx, standby.ReplicaSet(seen.QueueScaler, action.Name, action.Template, action.ConfigDigest))
 	if apierrors.IsAlreadyExists(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil
 	}

@@ -18,37 +18,53 @@ import (
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
-// observeTemplate makes the template of a slot, from that of the soaked revision and what that refers to.
+// observeTemplate makes the templates of slots: of the revision that the pool runs, and of the known-good one.
 func (r *QueueScalerReconciler) observeTemplate(ctx context.Context, seen *decision.Observation, s *scaler) error {
-	source := soakedTemplate(seen, s.PoolRevision())
-	if !decision.WantsPool(&seen.QueueScaler.Spec) || source == nil || seen.Target == nil {
+	if !decision.WantsPool(&seen.QueueScaler.Spec) || seen.Target == nil {
 		return nil
 	}
-	if decision.Frozen(seen) == "" && seen.QueueScaler.DeletionTimestamp.IsZero() {
-		if err := r.observeClaims(ctx, seen, s, source); err != nil {
-			return err
-		}
-		if err := r.observeConfig(ctx, seen, s, source); err != nil {
-			return err
-		}
-	}
-	seen.ConfigDigest, seen.ConfigSoaked = s.config.Digest, s.config.Soaked
-	surroundings, err := r.surroundings(ctx, seen, s)
-	if err != nil {
+	var err error
+	if seen.Template, seen.Refusal, err = r.slotTemplate(ctx, seen, s.PoolRevision(), &s.pool); err != nil {
 		return err
 	}
+	seen.ConfigDigest, seen.ConfigSoaked = s.pool.config.Digest, s.pool.config.Soaked
+	if good := s.KnownGood(); good != s.PoolRevision() {
+		seen.KnownGoodTemplate, _, err = r.slotTemplate(ctx, seen, good, &s.knownGood)
+		seen.KnownGoodConfigDigest = s.knownGood.config.Digest
+	}
+	return err
+}
+
+// slotTemplate makes the template of a slot of one revision, from the revision's own and what that refers to.
+func (r *QueueScalerReconciler) slotTemplate(ctx context.Context, seen *decision.Observation, hash string, s *slotSource) (*standby.SlotTemplate, *standby.Refusal, error) {
+	template := soakedTemplate(seen, hash)
+	if template == nil {
+		return nil, nil, nil
+	}
+	if decision.Frozen(seen) == "" && seen.QueueScaler.DeletionTimestamp.IsZero() {
+		if err := r.observeClaims(ctx, seen, hash, s, template); err != nil {
+			return nil, nil, err
+		}
+		if err := r.observeConfig(ctx, seen, hash, s, template); err != nil {
+			return nil, nil, err
+		}
+	}
+	surroundings, err := r.surroundings(ctx, seen, s)
+	if err != nil {
+		return nil, nil, err
+	}
 	spec := &seen.QueueScaler.Spec.Standby
-	seen.Template, seen.Refusal = standby.Template(standby.TemplateInput{
+	made, refusal := standby.Template(standby.TemplateInput{
 		Namespace: seen.QueueScaler.Namespace, Scaler: seen.QueueScaler.Name,
 		Gate: spec.Gate, WithholdLabels: spec.WithholdLabels, PriorityClassName: spec.PriorityClassName,
-		Revision: s.PoolRevision(), Template: source, MinReadySeconds: seen.Target.Spec.MinReadySeconds,
+		Revision: hash, Template: template, MinReadySeconds: seen.Target.Spec.MinReadySeconds,
 		Surroundings: surroundings,
 	})
-	return nil
+	return made, refusal, nil
 }
 
 // surroundings are what may select a slot's pod, and how its volumes are accessed.
-func (r *QueueScalerReconciler) surroundings(ctx context.Context, seen *decision.Observation, s *scaler) (standby.Surroundings, error) {
+func (r *QueueScalerReconciler) surroundings(ctx context.Context, seen *decision.Observation, s *slotSource) (standby.Surroundings, error) {
 	in := []client.ListOption{client.InNamespace(seen.QueueScaler.Namespace), client.UnsafeDisableDeepCopy}
 	var budgets policyv1.PodDisruptionBudgetList
 	if err := r.List(ctx, &budgets, in...); err != nil {

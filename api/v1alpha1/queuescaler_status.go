@@ -326,7 +326,7 @@ type Diagnosis struct {
 
 // Cause is what a QueueScaler takes to be going on.
 //
-// +kubebuilder:validation:Enum=Healthy;DemandSurge;ArrivalsInflated;ThroughputRegressed;SlowedDown;RolloutStuck;CapacityMissing;ConsumersStalled;Ineffective;DataUnavailable
+// +kubebuilder:validation:Enum=Healthy;DemandSurge;ThroughputRegressed;SlowedDown;RolloutStuck;CapacityMissing;ConsumersStalled;Ineffective;DataUnavailable
 type Cause string
 
 const (
@@ -334,8 +334,6 @@ const (
 	CauseHealthy Cause = "Healthy"
 	// CauseDemandSurge means that more messages arrive than the present replicas complete.
 	CauseDemandSurge Cause = "DemandSurge"
-	// CauseArrivalsInflated means that a revision makes more messages of the same work than the one before.
-	CauseArrivalsInflated Cause = "ArrivalsInflated"
 	// CauseThroughputRegressed means that the present revision does less per replica than the known-good one.
 	CauseThroughputRegressed Cause = "ThroughputRegressed"
 	// CauseSlowedDown means that the known-good revision itself does less than it did: it is not the revision.
@@ -587,7 +585,7 @@ const (
 
 // VerdictBasis is the kind of evidence that a verdict stands on.
 //
-// +kubebuilder:validation:Enum=ServiceRate;ProcessingTime;Arrivals
+// +kubebuilder:validation:Enum=ServiceRate;ProcessingTime
 type VerdictBasis string
 
 const (
@@ -595,8 +593,6 @@ const (
 	BasisServiceRate VerdictBasis = "ServiceRate"
 	// BasisProcessingTime is how long one message takes while there is no backlog.
 	BasisProcessingTime VerdictBasis = "ProcessingTime"
-	// BasisArrivals is how many messages arrive.
-	BasisArrivals VerdictBasis = "Arrivals"
 )
 
 // CalibrationStatus is what came of trying with fewer replicas while no service rate was known.
@@ -618,4 +614,10 @@ type CalibrationStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
+	// trials is true from when on only short trials are made.
+	// +optional
+	Trials *bool `json:"trials,omitempty"`
+	// notBefore is when the next trial may be made at the earliest.
+	// +optional
+	NotBefore *metav1.Time `json:"notBefore,omitempty"`
 }

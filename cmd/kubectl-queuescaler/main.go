@@ -11,15 +11,18 @@ import (
 )
 
 func main() {
-	root := &cobra.Command{
-		Use:           "kubectl-queuescaler",
-		Short:         "Tools for people who run QueueScaler",
-		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl queuescaler"},
-		SilenceUsage:  true,
-		SilenceErrors: false,
-	}
-	root.AddCommand(newSimulate())
-	if err := root.Execute(); err != nil {
+	if err := newRoot().Execute(); err != nil {
 		os.Exit(1)
 	}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:          "kubectl-queuescaler",
+		Short:        "Tools for people who run QueueScaler",
+		Annotations:  map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl queuescaler"},
+		SilenceUsage: true,
+	}
+	root.AddCommand(newSimulate())
+	return root
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,12 @@ const simulateExample = `  # the incident, with all policies
 
   # your own QueueScaler on your own traffic: a count for each second in the last column
   kubectl queuescaler simulate day.yaml --arrivals day.csv -f queuescaler.yaml --plot day.html`
+
+// What --output may be.
+const outputTable, outputJSON = "table", "json"
+
+// gcPercent: what the operator's code allocates at each look lives for microseconds, and there is little else.
+const gcPercent = 800
 
 // simulateOptions are the flags of simulate.
 type simulateOptions struct {
@@ -75,7 +82,7 @@ func newSimulate() *cobra.Command {
 	f.DurationVar(&o.follow, "follow-advice", 5*time.Minute, "a person follows an advice to roll back so long after it appeared; 0: nobody does")
 	f.StringVar(&o.arrivals, "arrivals", "", "CSV file with the count of each second in the last column, instead of the scenario's arrivals")
 	f.Uint64Var(&o.seed, "seed", 1, "decides what chance decides")
-	f.StringVarP(&o.output, "output", "o", "table", "table or json")
+	f.StringVarP(&o.output, "output", "o", outputTable, "table or json")
 	f.BoolVar(&o.timeline, "timeline", false, "print what happened, too")
 	f.StringVar(&o.plot, "plot", "", "write a page with the pictures to this file")
 	f.BoolVar(&o.printScenario, "print-scenario", false, "print the scenario and stop")
@@ -84,6 +91,9 @@ func newSimulate() *cobra.Command {
 }
 
 func (o *simulateOptions) run(out io.Writer, args []string) error {
+	if o.output != outputTable && o.output != outputJSON {
+		return errors.New("--output: table or json")
+	}
 	path := ""
 	if len(args) > 0 {
 		path = args[0]
@@ -104,6 +114,7 @@ func (o *simulateOptions) run(out io.Writer, args []string) error {
 		_, err := out.Write(manifest)
 		return err
 	}
+	debug.SetGCPercent(gcPercent)
 	scenario, err := o.scenario(text)
 	if err != nil {
 		return err
@@ -189,16 +200,7 @@ func (o *simulateOptions) policy(name string, qs *capacityv1alpha1.QueueScaler) 
 }
 
 func (o *simulateOptions) write(out io.Writer, s *simulate.Scenario, results []*simulate.Result) error {
-	switch o.output {
-	case "table":
-		if o.timeline {
-			for _, r := range results {
-				simulate.WriteTimeline(out, r)
-			}
-			fmt.Fprintln(out)
-		}
-		return simulate.WriteTable(out, s, results)
-	case "json":
+	if o.output == outputJSON {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
 		return encoder.Encode(struct {
@@ -208,5 +210,11 @@ func (o *simulateOptions) write(out io.Writer, s *simulate.Scenario, results []*
 			Results  []*simulate.Result `json:"results"`
 		}{s.Name, s.Start, s.End, results})
 	}
-	return errors.New("--output: table or json")
+	if o.timeline {
+		for _, r := range results {
+			simulate.WriteTimeline(out, r)
+		}
+		fmt.Fprintln(out)
+	}
+	return simulate.WriteTable(out, s, results)
 }

@@ -5,6 +5,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/queuescaler/queuescaler/internal/simulate"
 )
@@ -54,6 +55,11 @@ func limitsOf(r *replay) []limit {
 				Name:     ours.Policy + ": never advises against revision 6, nor to roll back to another one",
 				Measured: fmt.Sprintf("%d of %d advices wrong", wrong(ours), len(ours.Advice)),
 				Held:     wrong(ours) == 0,
+			},
+			limit{
+				Name:     ours.Policy + ": revision 7 never becomes known-good",
+				Measured: fmt.Sprintf("known-good were %v", ours.KnownGood),
+				Held:     !slices.Contains(ours.KnownGood, 7),
 			})
 	}
 	return limits

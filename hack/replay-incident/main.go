@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/queuescaler/queuescaler/internal/simulate"
 )
@@ -42,6 +43,7 @@ type report struct {
 }
 
 func run(dir string, seed uint64, seeds int) error {
+	debug.SetGCPercent(800) // what the operator's code allocates at each look lives for microseconds
 	incident, err := simulate.Parse(simulate.Incident)
 	if err != nil {
 		return err

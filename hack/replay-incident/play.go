@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/simulate"
 )
 
@@ -34,9 +35,14 @@ func queueScalers() ([]contestant, error) {
 			return &simulate.QueueScaler{Label: name, Manifest: qs, HidesInFlight: hidesInFlight, FollowSeconds: followSeconds}
 		}}
 	}
+	rollsBack := qs.DeepCopy()
+	rollsBack.Spec.Rollout.OnRegression = capacityv1alpha1.OnRegressionRollBack
 	return []contestant{
 		advise(nameAdvise, true),
 		advise(nameAdviseInFlight, false),
+		{nameRollBack, func() simulate.Policy {
+			return &simulate.QueueScaler{Label: nameRollBack, Manifest: rollsBack, HidesInFlight: true}
+		}},
 	}, nil
 }
 
@@ -44,6 +50,7 @@ func queueScalers() ([]contestant, error) {
 const (
 	nameAdvise         = "advise"
 	nameAdviseInFlight = "advise, in-flight told"
+	nameRollBack       = "roll back"
 )
 
 // replay is one scenario and seed, played by everyone.

@@ -410,7 +410,7 @@ func TestWhatIsNoProcessingTime(t *testing.T) {
 		before func(*servers, int)
 	}{
 		{"clients hold what they do not work on", newServers(20, 0.5, 32), steadily(0.97 * 40), nil},
-		{"a reading does not tell", newServers(20, 0.5, 1), steadily(20), func(v *servers, i int) { v.silent = i%20 == 0 }},
+		{"a reading does not tell", newServers(20, 0.5, 1), steadily(20), func(v *servers, i int) { v.silent = i%20 == 7 }},
 		{"in flight grows all the time", newServers(200, 0.5, 1), func(i int) float64 { return float64(i%60) * 6 }, nil},
 		{"another revision works too", newServers(20, 0.5, 1), steadily(20), func(v *servers, _ int) {
 			v.e.Serve(v.now, Serving{Replicas: 18, Others: 2, OthersRate: 2, Revision: "a"})

@@ -158,6 +158,7 @@ type Decision struct {
 func Decide(seen *Observation, s *Memory) *Decision {
 	d := &Decision{Policy: PolicyOf(&seen.QueueScaler.Spec), poolInput: poolInput(seen, s), before: s.Scaling}
 	d.Input = scalingInput(seen, s, d.poolInput, seen.Target, seen.Assessment)
+	d.calibrate(seen, s)
 	d.Plan, s.Scaling = scaling.Decide(seen.Now, d.Policy, d.Input, d.before)
 	d.Pool = planPool(seen, d.poolInput, d.Plan.Lent)
 	d.Arrival = total(d.Input.Queues, func(q scaling.Queue) *float64 { return q.Arrival })

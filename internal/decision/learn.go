@@ -10,7 +10,6 @@ import (
 	"github.com/queuescaler/queuescaler/internal/capacity"
 	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/internal/revision"
-	"github.com/queuescaler/queuescaler/internal/rollout"
 	"github.com/queuescaler/queuescaler/internal/scaling"
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
@@ -33,20 +32,34 @@ func (s *Memory) Learn(seen *Observation, readings [][]queue.Reading) {
 			s.Capacity.Observe(i, reading)
 		}
 	}
-	for _, block := range s.Capacity.Blocks() {
-		ineffective, _ := s.Scaling.Verification().Ineffective(seen.Now)
-		effect, judged := s.Scaling.Verification().Effect()
+	s.keep(seen.Now)
+	s.blocks = s.Capacity.Blocks()
+	for i := range s.blocks {
+		s.judgeBy(&s.blocks[i])
+	}
+}
+
+// keep takes the blocks of the last look into the ledger: by now it is decided what the step before them brought.
+func (s *Memory) keep(now time.Time) {
+	ineffective, _ := s.Scaling.Verification().Ineffective(now)
+	effect, judged := s.Scaling.Verification().Effect()
+	for _, block := range s.blocks {
 		s.Ledger.Observe(block, revision.Circumstances{
 			ObjectiveMet: s.objectiveMet,
 			Growing:      block.Throughput < (1-stillGrowing)*block.Arrival,
 			Effective:    judged && effect >= effective,
-			Ineffective:  ineffective,
+			Ineffective:  ineffective || judged && effect < effective,
 		})
-		s.block = &scaling.Saturation{
-			Start: block.Start, End: block.End, Serving: block.Replicas + block.Others,
-			Throughput: block.Throughput, Saturated: block.Saturated,
-		}
 	}
+}
+
+// judgeBy hands a block to the verification of steps. Pods of a step that are cold yet say too little of what it brought.
+func (s *Memory) judgeBy(b *capacity.Block) {
+	serving := b.Replicas + b.Others
+	if b.Young && b.Saturated && s.block != nil && serving > s.block.Serving {
+		return
+	}
+	s.block = &scaling.Saturation{Start: b.Start, End: b.End, Serving: serving, Throughput: b.Throughput, Saturated: b.Saturated}
 }
 
 // effective is what a step has to bring at the least of what it should, for what is measured with more replicas to be compared.
@@ -81,8 +94,9 @@ func serving(seen *Observation, s *Memory) capacity.Serving {
 	a := seen.Assessment
 	now := capacity.Serving{
 		Replicas: seen.Target.Status.AvailableReplicas, Revision: revision.KeyOf(a.New.Hash, changeOf(seen)),
-		Disturbed: a.InProgress() || a.State == rollout.Scaling || a.Degraded,
-		Young:     s.growth.young(seen.Now, youngBlocks*or(s.Block, capacity.DefaultBlock)),
+		// Pods that are on their way disturb nobody: once they serve, the number changes.
+		Disturbed: a.InProgress() || a.Degraded,
+		Young:     s.growth.young(seen.Now, or(s.Block, capacity.DefaultBlock)),
 	}
 	prior := s.rate(seen).PerReplica
 	for i := range seen.Slots {
@@ -98,9 +112,6 @@ func serving(seen *Observation, s *Memory) capacity.Serving {
 	}
 	return now
 }
-
-// youngBlocks is how old a pod has to be at the least, until what it does is evidence: caches fill, code is compiled.
-const youngBlocks = 2
 
 // growth follows the number of the target's pods, to tell how long they take until available, and whether one is young.
 type growth struct {
@@ -136,7 +147,8 @@ func (g growth) next(seen *Observation) growth {
 	return g
 }
 
-// young: the newest pod's age, counted from its creation, is below the larger of twice its start-up time and the least.
-func (g growth) young(now time.Time, least time.Duration) bool {
-	return !g.grewAt.IsZero() && now.Sub(g.grewAt) < max(g.startUp, least-g.startUp)
+// young: the newest pod has been in service for less than a block, or is not two blocks old. What it does is no evidence yet:
+// caches fill, code is compiled.
+func (g growth) young(now time.Time, block time.Duration) bool {
+	return !g.grewAt.IsZero() && now.Sub(g.grewAt) < max(block, 2*block-g.startUp)
 }

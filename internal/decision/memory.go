@@ -25,6 +25,8 @@ type Memory struct {
 	Capacity *capacity.Estimator
 	// Block is the length of one measurement of what a replica gets done; 0 means capacity.DefaultBlock.
 	Block time.Duration
+	// Calibration finds a rate out that no calm day would measure.
+	Calibration capacity.Calibration
 	// Ledger keeps what each revision was seen to do.
 	Ledger revision.Ledger
 	// specGeneration is the spec's that the estimator was set up for.
@@ -38,7 +40,9 @@ type Memory struct {
 	LastScale time.Time
 	// stalledSince is since when messages wait and none is completed.
 	stalledSince time.Time
-	// block is the newest one, nil before the first.
+	// blocks are those of the last look, which the ledger takes in at the next one.
+	blocks []capacity.Block
+	// block is the newest one that tells what steps brought, nil before the first.
 	block *scaling.Saturation
 	// growth follows how long the target's pods take, objectiveMet is what the last decision found.
 	growth       growth
@@ -47,7 +51,7 @@ type Memory struct {
 
 // Recall restores the memory from status.
 func Recall(status *capacityv1alpha1.QueueScalerStatus) Memory {
-	s := Memory{Capacity: capacity.NewEstimator(), Ledger: recallLedger(status.Revisions), LastScale: TimeOf(status.LastScaleTime)}
+	s := Memory{Capacity: capacity.NewEstimator(), Ledger: recallLedger(status.Revisions), Calibration: recallCalibration(status.Calibration), LastScale: TimeOf(status.LastScaleTime)}
 	if r := status.Rollout; r != nil {
 		s.Rollout, s.Soak = recallRollout(r)
 		if r.Memory != nil {
@@ -70,7 +74,9 @@ func (s *Memory) Assess(seen *Observation) {
 
 // rate is the service rate to decide by.
 func (s *Memory) rate(seen *Observation) capacity.ServiceRate {
-	return s.Ledger.Rate(priorRate(&seen.QueueScaler.Spec))
+	rate := s.Ledger.Rate(priorRate(&seen.QueueScaler.Spec))
+	rate.PerReplica *= s.Calibration.Factor()
+	return rate
 }
 
 // messageTime is how long one message takes, c/μ; 0 where that is not known. At most an hour.

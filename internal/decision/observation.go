@@ -55,4 +55,7 @@ type Observation struct {
 	// replaced.
 	ConfigDigest string
 	ConfigSoaked bool
+	// KnownGoodTemplate is that of a slot of the known-good revision, where the pool runs another one; nil where none can be made.
+	KnownGoodTemplate     *standby.SlotTemplate
+	KnownGoodConfigDigest string
 }

@@ -11,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/scaling"
@@ -53,6 +54,8 @@ func poolInput(seen *Observation, s *Memory) standby.PoolInput {
 		in.Replicas, in.ReturnAll = 0, true
 	}
 	in.ConfigDigest, in.ConfigSoaked = seen.ConfigDigest, seen.ConfigSoaked
+	in.KnownGood, in.KnownGoodReplicas = s.KnownGood(), ptr.Deref(spec.Standby.KnownGoodReplicas, 1)
+	in.KnownGoodConfigDigest, in.TargetRegressed = seen.KnownGoodConfigDigest, regressed(s)
 	return in
 }
 
@@ -121,6 +124,10 @@ func planPool(seen *Observation, in standby.PoolInput, wantLent int32) standby.P
 	in.WantLent = wantLent
 	if WantsPool(&seen.QueueScaler.Spec) {
 		in.Template, in.Refusal = seen.Template, seen.Refusal
+		in.KnownGoodTemplate = seen.KnownGoodTemplate
+		if in.KnownGood == in.Revision {
+			in.KnownGoodTemplate, in.KnownGoodConfigDigest = in.Template, in.ConfigDigest
+		}
 	}
 	return standby.Plan(seen.Now, in, seen.Slots)
 }
@@ -129,7 +136,7 @@ func planPool(seen *Observation, in standby.PoolInput, wantLent int32) standby.P
 func scalingPool(now time.Time, in standby.PoolInput, slots []standby.Slot) scaling.Pool {
 	counts, startUp := standby.Count(now, in, slots)
 	return scaling.Pool{
-		Warm: counts.Lendable, Lent: counts.Lent, Coming: counts.Starting + counts.Ending, StartUp: startUp,
+		Warm: counts.Lendable, Lent: counts.Lent, Coming: counts.Coming, StartUp: startUp,
 		OtherRevision: in.Revision != "" && in.Revision != in.TargetRevision,
 	}
 }

@@ -14,8 +14,9 @@ import (
 	"github.com/queuescaler/queuescaler/internal/revision"
 )
 
-// ledgerStatus is the ledger as status keeps it.
-func ledgerStatus(l *revision.Ledger) []capacityv1alpha1.RevisionStatus {
+// ledgerStatus is the ledger as status keeps it. What did not change since the old status was made is taken from there: a block
+// ends once a minute, and a status is made at every look.
+func ledgerStatus(l *revision.Ledger, old []capacityv1alpha1.RevisionStatus) []capacityv1alpha1.RevisionStatus {
 	var out []capacityv1alpha1.RevisionStatus
 	for _, r := range l.Records() {
 		out = append(out, capacityv1alpha1.RevisionStatus{
@@ -28,16 +29,26 @@ func ledgerStatus(l *revision.Ledger) []capacityv1alpha1.RevisionStatus {
 			HighestThroughputPerReplica: known(r.Highest), HighestThroughputAt: StatusTime(r.HighestAt),
 			HighestArrivalPerSecond: known(r.HighestArrival),
 			RolledBackAt:            StatusTime(r.RolledBack),
-			Evidence:                evidenceStatus(r),
+			Evidence:                evidenceStatus(r, evidenceOf(old, r.Key)),
 		})
 	}
 	return out
 }
 
-func evidenceStatus(r *revision.Record) *capacityv1alpha1.RevisionEvidence {
+// evidenceOf is what a status has of a revision; empty where it has nothing.
+func evidenceOf(revisions []capacityv1alpha1.RevisionStatus, key string) *capacityv1alpha1.RevisionEvidence {
+	for i := range revisions {
+		if revisions[i].Key == key && revisions[i].Evidence != nil {
+			return revisions[i].Evidence
+		}
+	}
+	return &capacityv1alpha1.RevisionEvidence{}
+}
+
+func evidenceStatus(r *revision.Record, old *capacityv1alpha1.RevisionEvidence) *capacityv1alpha1.RevisionEvidence {
 	e := &capacityv1alpha1.RevisionEvidence{
-		ServiceRates: writeSamples(r.Rates), ServiceRatesSeen: int32(r.RatesSeen), ServiceRatesAtEntry: int32(r.RatesAtEntry),
-		ProcessingTimes: writeSamples(r.Times), ProcessingTimesSeen: int32(r.TimesSeen),
+		ServiceRates: rewrite(old.ServiceRates, old.ServiceRatesSeen, r.Rates, r.RatesSeen), ServiceRatesSeen: int32(r.RatesSeen), ServiceRatesAtEntry: int32(r.RatesAtEntry),
+		ProcessingTimes: rewrite(old.ProcessingTimes, old.ProcessingTimesSeen, r.Times, r.TimesSeen), ProcessingTimesSeen: int32(r.TimesSeen),
 		LowerBounds:  writeSamples(r.Bounds),
 		MostReplicas: int32(r.MostReplicas),
 		Looks: capacityv1alpha1.VerdictLooks{
@@ -94,10 +105,21 @@ func recallRecord(s *capacityv1alpha1.RevisionStatus) *revision.Record {
 	return r
 }
 
+// rewrite writes samples, of which there were seen in all, unless they are the ones that were written before.
+func rewrite(written []string, before int32, samples []revision.Sample, seen int) []string {
+	n := len(samples)
+	if n > 0 && n == len(written) && int32(seen) == before && written[n-1] == writeSample(samples[n-1]) {
+		return written
+	}
+	return writeSamples(samples)
+}
+
+func writeSample(s revision.Sample) string { return short(s.Value) + "@" + short(s.At) }
+
 func writeSamples(samples []revision.Sample) []string {
 	var out []string
 	for _, s := range samples {
-		out = append(out, short(s.Value)+"@"+short(s.At))
+		out = append(out, writeSample(s))
 	}
 	return out
 }

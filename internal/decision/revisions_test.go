@@ -32,7 +32,7 @@ func TestTheLedgerSurvivesInStatus(t *testing.T) {
 		},
 	}
 	ledger := revision.Restore(records)
-	written, err := json.Marshal(capacityv1alpha1.QueueScalerStatus{Revisions: ledgerStatus(&ledger)})
+	written, err := json.Marshal(capacityv1alpha1.QueueScalerStatus{Revisions: ledgerStatus(&ledger, nil)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +46,25 @@ func TestTheLedgerSurvivesInStatus(t *testing.T) {
 		t.Error(diff)
 	}
 	t.Logf("two revisions take %d bytes", len(written))
+}
+
+// What did not change is taken from the status before: that must not show.
+func TestTheLedgerIsWrittenTheSameFromAnOldStatus(t *testing.T) {
+	r := &revision.Record{Key: "six", Hash: "six", Standing: revision.KnownGood}
+	ledger := revision.Restore([]*revision.Record{r})
+	var old []capacityv1alpha1.RevisionStatus
+	for i, next := range []revision.Sample{{Value: 10, At: 43}, {Value: 10, At: 43}, {Value: 9.9, At: 43}, {Value: 9.9, At: 42}, {Value: 9.9, At: 42}} {
+		if i%2 == 0 {
+			r.Times, r.TimesSeen = append(r.Times, next), r.TimesSeen+1
+		}
+		if r.Rates, r.RatesSeen = append(r.Rates, next), r.RatesSeen+1; len(r.Rates) > 2 {
+			r.Rates = r.Rates[1:]
+		}
+		old = ledgerStatus(&ledger, old)
+		if diff := cmp.Diff(ledgerStatus(&ledger, nil), old); diff != "" {
+			t.Fatal(diff)
+		}
+	}
 }
 
 // What somebody else wrote into status makes no number of nonsense.

@@ -45,7 +45,8 @@ func StatusOf(seen *Observation, d *Decision, done *Outcome, s *Memory) capacity
 	}
 	status.Summary = summaryOf(seen, d, status.Diagnosis)
 	status.Conditions = conditionsOf(seen, d, done, s, old.Conditions)
-	status.Revisions = ledgerStatus(&s.Ledger)
+	status.Revisions = ledgerStatus(&s.Ledger, old.Revisions)
+	status.Calibration = calibrationStatus(s)
 	return status
 }
 

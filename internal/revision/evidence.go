@@ -5,6 +5,7 @@ package revision
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/queuescaler/queuescaler/internal/capacity"
@@ -16,7 +17,7 @@ type Circumstances struct {
 	ObjectiveMet, Growing bool
 	// Effective: the steps of the number of replicas since the baseline brought at least half of what they should.
 	Effective bool
-	// Ineffective: more replicas bring no more throughput, so that a rate tells of the limit downstream.
+	// Ineffective: more replicas bring less than half of what they should, so that a rate tells of the limit downstream.
 	Ineffective bool
 }
 
@@ -28,18 +29,24 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 	}
 	baseline := l.Baseline()
 	usable := usable(b, c, baseline)
+	replicas := float64(b.Replicas + b.Others)
+	if !b.Saturated && b.Throughput > b.Arrival {
+		b.Rate *= b.Arrival / b.Throughput // a rest of an old backlog that was worked off is no steady throughput
+	}
 	r.noteThroughput(b.Rate, b.End)
 	if c.ObjectiveMet {
 		r.HighestArrival = max(r.HighestArrival, b.Arrival)
 	}
 	if b.Saturated {
-		r.measured = kept(r.measured, b.Rate, keptMeasured)
-		if usable {
-			r.Rates = kept(r.Rates, Sample{b.Rate, float64(b.Replicas + b.Others)}, KeptBlocks)
+		if !c.Ineffective {
+			r.measured = kept(r.measured, b.Rate, keptMeasured)
+		}
+		if share := crowding(replicas, c, baseline); usable && share > 0 {
+			r.Rates = kept(r.Rates, Sample{b.Rate * share, replicas}, KeptBlocks)
 			r.RatesSeen++
 		}
 	} else {
-		r.noteBound(Sample{b.Rate, float64(b.Replicas + b.Others)})
+		r.noteBound(Sample{b.Rate, replicas})
 		if usable && b.Processing > 0 && b.Others == 0 {
 			r.Times = kept(r.Times, Sample{b.Processing, b.Rate}, KeptBlocks)
 			r.TimesSeen++
@@ -47,7 +54,7 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 	}
 	if usable {
 		r.noteShares(b.Shares)
-		r.MostReplicas = max(r.MostReplicas, float64(b.Replicas+b.Others))
+		r.MostReplicas = max(r.MostReplicas, replicas)
 	}
 	before := r.Verdict
 	if baseline != nil {
@@ -58,24 +65,43 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 	return r.Verdict != before
 }
 
-// usable: what the block tells is the revision's own doing, and can be compared with the baseline's. Without a baseline it
-// may become one.
+// usable: what the block tells is the revision's own doing, on the work that the baseline was measured with.
 func usable(b capacity.Block, c Circumstances, baseline *Record) bool {
-	if b.Young || c.Ineffective {
-		return false
+	return !b.Young && !c.Ineffective && (baseline == nil || furthestShare(b.Shares, baseline.Shares) <= sameShares)
+}
+
+// crowding is the factor of a rate that was measured with many more replicas than the baseline ever had. What is downstream may
+// limit them: those beyond sameReplicas are taken to have brought nothing, so that a rate which is low all the same is the
+// revision's own. 1 where they are not so many, or were seen to bring more; 0 where that cannot be told.
+func crowding(replicas float64, c Circumstances, baseline *Record) float64 {
+	if baseline == nil || c.Effective {
+		return 1
 	}
-	if baseline == nil {
-		return true
+	most := (1 + sameReplicas) * baseline.MostReplicas
+	if most <= 0 {
+		return 0
 	}
-	if n := float64(b.Replicas + b.Others); n > (1+sameReplicas)*baseline.MostReplicas && !c.Effective {
-		return false
-	}
-	return furthestShare(b.Shares, baseline.Shares) <= sameShares
+	return max(1, replicas/most)
+}
+
+// crowded reports whether a rate that counts now was measured with so many replicas: it can speak against a revision, never for it.
+func (r *Record) crowded(baseline *Record) bool {
+	return slices.ContainsFunc(r.Rates, func(s Sample) bool { return s.At > (1+sameReplicas)*baseline.MostReplicas })
 }
 
 // look takes one more look at each kind of evidence, if one is due.
 func (r *Record) look(baseline *Record, at time.Time) {
-	r.RateWatch, _ = r.RateWatch.Next(r.rateEvidence(baseline), r.RatesSeen)
+	if r.against != baseline.Key {
+		if r.against != "" {
+			r.RateWatch, r.TimeWatch = Watch{}, Watch{}
+		}
+		r.against = baseline.Key
+	}
+	rates, _ := r.RateWatch.Next(r.rateEvidence(baseline), r.RatesSeen)
+	if rates.Looks != r.RateWatch.Looks && rates.Verdict != Regressed && r.crowded(baseline) {
+		rates.Verdict = r.RateWatch.Verdict
+	}
+	r.RateWatch = rates
 	r.TimeWatch, _ = r.TimeWatch.Next(r.timeEvidence(baseline), r.TimesSeen)
 	verdict, basis := r.conclude()
 	if verdict != r.Verdict || basis != r.Basis {
@@ -90,13 +116,14 @@ func (r *Record) rateEvidence(baseline *Record) Evidence {
 // sameLoad is how far the throughput per replica may differ between blocks whose processing times are compared, as a share.
 const sameLoad = 0.1
 
-// timeEvidence compares processing times only at an equal load of a replica: each block of the present revision takes part
-// with those of the baseline that had its load. It is scaled by their median, so that blocks of different loads are alike.
+// timeEvidence compares processing times only with those of the baseline that were measured at an equal or a higher load of a
+// replica. With load, what clients prefetch grows, and with it what is in flight: who has less to do and takes longer is
+// slower all the more. Each is scaled by the median of those, so that blocks of different loads are alike.
 func (r *Record) timeEvidence(baseline *Record) Evidence {
 	e := Evidence{MoreIsWorse: true}
 	used := map[int]bool{}
 	for _, s := range r.Times {
-		like := alike(baseline.Times, s.At)
+		like := loaded(baseline.Times, s.At)
 		if len(like) < leastBaseline {
 			continue
 		}
@@ -112,11 +139,11 @@ func (r *Record) timeEvidence(baseline *Record) Evidence {
 	return e
 }
 
-// alike are the samples with about this load.
-func alike(samples []Sample, load float64) []int {
+// loaded are the samples with about this load, or a higher one.
+func loaded(samples []Sample, load float64) []int {
 	var out []int
 	for i, s := range samples {
-		if math.Abs(s.At-load) <= sameLoad*load {
+		if s.At >= (1-sameLoad)*load {
 			out = append(out, i)
 		}
 	}
@@ -132,18 +159,18 @@ func medianAt(samples []Sample, indices []int) float64 {
 }
 
 // conclude makes one verdict of both kinds of evidence, which are never mixed. The service rate is what a revision can do, and
-// outranks how long a message takes.
+// outranks how long a message takes. That clears nobody: it was compared at loads that may have been higher.
 func (r *Record) conclude() (Verdict, Basis) {
 	rate, t := r.RateWatch.Verdict, r.TimeWatch.Verdict
 	switch {
 	case rate == Regressed, rate == NoRegression, rate == Suspected:
 		return rate, ServiceRate
-	case t == Regressed, t == Suspected, t == NoRegression:
+	case t == Regressed:
 		return t, ProcessingTime
 	case rate == Inconclusive:
 		return rate, ServiceRate
-	case t == Inconclusive:
-		return t, ProcessingTime
+	case t == Inconclusive, t == NoRegression, t == Suspected:
+		return Inconclusive, ProcessingTime
 	}
 	return InsufficientData, ""
 }
@@ -162,7 +189,7 @@ func (l *Ledger) prove(r *Record, b capacity.Block, c Circumstances) {
 	}
 	proved := !r.Proving.IsZero() && b.End.Sub(r.Proving) >= provingTime
 	if r.Standing == Provisional {
-		// It is its own measure: so its rate has to be measured, or a whole day to be over.
+		// It is its own measure: so its rate has to be measured, or it has to have been watched for long enough.
 		proved = c.ObjectiveMet && r.RatesSeen >= leastBaseline || proved && b.End.Sub(r.Since) >= provisionalFor
 	}
 	if proved || (r.Standing == Soaked && r.Verdict == NoRegression) {

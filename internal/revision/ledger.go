@@ -17,11 +17,11 @@ const (
 	provingTime = 10 * time.Minute
 	// provingShare of the known-good's highest throughput per replica is as much.
 	provingShare = 0.9
-	// provisionalFor is how long the first revision stays provisional where its service rate is never measured: a day, so
-	// that its daily peak was among what it was seen to do.
-	provisionalFor = 24 * time.Hour
-	// sameReplicas is by how much, as a share, there may be more replicas than the baseline ever had: where many more share
-	// what is downstream, each does less. sameShares is how far the share of a queue in the work may be from the baseline's.
+	// provisionalFor is how long the first revision stays provisional at the least where its service rate is not measured: it is
+	// its own measure, and what it was seen to do in the first minutes is none.
+	provisionalFor = time.Hour
+	// sameReplicas is by how much, as a share, there may be more replicas than the baseline ever had, for service rates to be
+	// compared as they are: where many more share what is downstream, each does less. sameShares is how far the share of a queue in the work may be from the baseline's.
 	sameReplicas, sameShares = 0.25, 0.15
 	// slowedShare of its former service rate, or less, in slowedBlocks in a row is a known-good revision that slowed down.
 	slowedShare, slowedBlocks = 0.8, 6
@@ -167,9 +167,15 @@ func (l *Ledger) Flagged() []string {
 	return out
 }
 
-// EverMeasured: the service rate of some revision was measured.
-func (l *Ledger) EverMeasured() bool {
-	return slices.ContainsFunc(l.records, func(r *Record) bool { return r.Rate() > 0 })
+// Saturated is how many blocks measured the service rates of revisions that nothing is wrong with.
+func (l *Ledger) Saturated() int {
+	blocks := 0
+	for _, r := range l.records {
+		if !r.Flagged() {
+			blocks += r.RatesSeen
+		}
+	}
+	return blocks
 }
 
 // Rate is the service rate of the present revision to decide by: measured; else what the known-good, or the newest that was

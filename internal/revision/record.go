@@ -98,6 +98,8 @@ type Record struct {
 	// Shares of the queues in the work that it completed.
 	Shares []float64
 
+	// against is the key of the baseline that it was compared with; empty before the first time, and after a restart.
+	against string
 	// measured are the rates of the newest saturated blocks, usable as evidence or not: the service rate to decide by.
 	measured []float64
 }

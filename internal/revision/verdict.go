@@ -68,8 +68,8 @@ var looks = []look{
 	{4, 0.20, 0.01, false},
 	{8, 0.20, 0.05, true},
 	{16, 0.20, 0.02, true},
-	{32, 0.15, 0.10, true},
-	{64, 0.15, 0.10, true},
+	{32, 0.15, 0.08, true},
+	{64, 0.15, 0.08, true},
 }
 
 // Evidence of one kind on two revisions. Baseline are the known-good's blocks, Present those of the revision on watch, of each

@@ -59,8 +59,9 @@ func rank(x, y []float64) (ranks []int, sum int, tied float64) {
 		return 0
 	})
 	ranks = make([]int, len(all))
-	for from, to := 0, 0; from < len(all); from = to {
-		for to = from; to < len(all) && all[to].of == all[from].of; to++ {
+	for from := 0; from < len(all); {
+		to := from
+		for ; to < len(all) && all[to].of == all[from].of; to++ {
 			ranks[to] = to
 		}
 		for i := from; i < to; i++ {
@@ -71,6 +72,7 @@ func rank(x, y []float64) (ranks []int, sum int, tied float64) {
 		}
 		t := float64(to - from)
 		tied += t*t*t - t
+		from = to
 	}
 	return ranks, sum, tied
 }

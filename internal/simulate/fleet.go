@@ -137,6 +137,9 @@ func (f *fleet) step(t int) {
 
 // roll is one look of the Deployment controller at a rollout (k8s.io/kubernetes/pkg/controller/deployment/rolling.go).
 func (f *fleet) roll(t int) {
+	if f.current.wanted > f.wanted {
+		f.resize(t, f.current, f.wanted, f.rolloutStart)
+	}
 	total, available := int32(0), int32(0)
 	for _, set := range f.sets {
 		total += set.wanted
@@ -162,7 +165,7 @@ func (f *fleet) roll(t int) {
 			f.resize(t, set, set.wanted-cut, f.rolloutStart)
 		}
 	}
-	if f.current.available == f.wanted && total == f.current.wanted && f.current.wanted == f.wanted && int(f.wanted) == len(f.current.pods) {
+	if pods, _ := f.size(); pods == f.wanted && f.current.available == f.wanted {
 		f.rolling, f.completed = false, t
 		f.changes++
 	}

@@ -33,6 +33,8 @@ type Result struct {
 	// Advice is every advice to roll back, in order. The fields before it are of the first one.
 	FirstAdvice
 	Advice []Advice `json:"advice"`
+	// KnownGood are the revisions that came to be known-good, in order.
+	KnownGood []int64 `json:"known_good,omitempty"`
 
 	Elasticity Elasticity `json:"elasticity"`
 	Timeline   []Remark   `json:"timeline"`

@@ -73,9 +73,8 @@ func (w *Plant) deploy(t int) {
 	}
 }
 
-// rollBack does what advice says: it rolls out the revision of this number again. It reports whether there is one.
-func (w *Plant) rollBack(t int, number int64) bool {
-	revision := w.fleet.withNumber(number)
+// rollBack rolls out an earlier revision again. It reports whether there was anything to do.
+func (w *Plant) rollBack(t, revision int) bool {
 	if revision < 0 || revision == w.fleet.current.revision {
 		return false
 	}

@@ -19,6 +19,7 @@ import (
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/decision"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/revision"
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
@@ -41,6 +42,9 @@ func ParseQueueScaler(manifest []byte) (*capacityv1alpha1.QueueScaler, error) {
 	case spec.MaxReplicas < 1 || (spec.Objective.Drain.Seconds > 0) == (spec.Objective.Backlog.PerReplica > 0):
 		return nil, fmt.Errorf("QueueScaler %s needs maxReplicas, and one of objective.drain.seconds and objective.backlog.perReplica", qs.Name)
 	}
+	if qs.Spec.Mode == "" {
+		qs.Spec.Mode = capacityv1alpha1.ModeActive
+	}
 	qs.UID, qs.Generation, qs.Status = "queuescaler", 1, capacityv1alpha1.QueueScalerStatus{}
 	return qs, nil
 }
@@ -61,11 +65,9 @@ type QueueScaler struct {
 	objects  objects
 	seen     int
 	services []corev1.Service
-	// template of a slot, or the refusal of one, made of the revision with the hash source.
-	template *standby.SlotTemplate
-	refusal  *standby.Refusal
-	source   string
-	kept     []*appsv1.ControllerRevision
+	// templates of slots, by pod-template-hash.
+	templates map[string]slotTemplate
+	kept      []*appsv1.ControllerRevision
 
 	// readings that were not learnt from yet, and the newest one.
 	readings []queue.Reading
@@ -78,6 +80,14 @@ type QueueScaler struct {
 	// advice that stands, and the second since which it does.
 	advice      string
 	adviceSince int
+	// standing is what the ledger said last.
+	standing standing
+}
+
+// slotTemplate is the template of a slot, or the refusal of one.
+type slotTemplate struct {
+	template *standby.SlotTemplate
+	refusal  *standby.Refusal
 }
 
 // Name is the label.
@@ -90,6 +100,7 @@ func (q *QueueScaler) begin(w *Plant) {
 	q.qs = q.Manifest.DeepCopy()
 	q.memory = decision.Recall(&q.qs.Status)
 	q.services = []corev1.Service{service(q.qs.Namespace)}
+	q.templates = map[string]slotTemplate{}
 	q.poll = max(1, int(q.qs.Spec.Queues[0].PollSeconds))
 }
 
@@ -132,6 +143,7 @@ func (q *QueueScaler) reconcile(t int, w *Plant) {
 	q.memory.Learn(seen, q.all[:])
 	d := decision.Decide(seen, &q.memory)
 	done := q.act(t, w, seen, d)
+	q.noteVerdict(t, w)
 	q.qs.Status = decision.StatusOf(seen, d, done, &q.memory)
 	q.again = seen.Now.Add(d.Again(seen, done))
 }
@@ -149,28 +161,43 @@ func (q *QueueScaler) observe(t int, w *Plant) *decision.Observation {
 		seen.Samples[0].Quality, seen.Samples[0].Reason = queue.Unavailable, capacityv1alpha1.ReasonWaitingForReadings
 	}
 	q.memory.Assess(seen)
-	q.makeTemplate(seen)
-	seen.Template, seen.Refusal = q.template, q.refusal
+	q.observeTemplates(seen)
 	return seen
 }
 
-// makeTemplate makes the template of a slot, anew when another revision soaked.
-func (q *QueueScaler) makeTemplate(seen *decision.Observation) {
-	hash := q.memory.Soak.SoakedHash
-	if hash == "" || hash == q.source || !decision.WantsPool(&q.qs.Spec) {
+// observeTemplates makes the templates of slots: of the revision that the pool runs, and of the known-good one.
+func (q *QueueScaler) observeTemplates(seen *decision.Observation) {
+	if !decision.WantsPool(&q.qs.Spec) {
 		return
+	}
+	pool, good := q.memory.PoolRevision(), q.memory.KnownGood()
+	made := q.templateOf(seen, pool)
+	seen.Template, seen.Refusal = made.template, made.refusal
+	if good != pool {
+		seen.KnownGoodTemplate = q.templateOf(seen, good).template
+	}
+}
+
+// templateOf is the template of a slot of a revision, made once for each.
+func (q *QueueScaler) templateOf(seen *decision.Observation, hash string) slotTemplate {
+	if made, known := q.templates[hash]; known {
+		return made
 	}
 	for _, rs := range seen.ReplicaSets {
 		if rs.Labels[appsv1.DefaultDeploymentUniqueLabelKey] != hash {
 			continue
 		}
-		q.source = hash
-		q.template, q.refusal = standby.Template(standby.TemplateInput{
-			Namespace: q.qs.Namespace, Scaler: q.qs.Name, Gate: q.qs.Spec.Standby.Gate, Revision: hash, Template: &rs.Spec.Template,
-			WithholdLabels: q.qs.Spec.Standby.WithholdLabels, PriorityClassName: q.qs.Spec.Standby.PriorityClassName,
+		spec := &q.qs.Spec.Standby
+		var made slotTemplate
+		made.template, made.refusal = standby.Template(standby.TemplateInput{
+			Namespace: q.qs.Namespace, Scaler: q.qs.Name, Gate: spec.Gate, Revision: hash, Template: &rs.Spec.Template,
+			WithholdLabels: spec.WithholdLabels, PriorityClassName: spec.PriorityClassName,
 			Surroundings: standby.Surroundings{Services: q.services},
 		})
+		q.templates[hash] = made
+		return made
 	}
+	return slotTemplate{}
 }
 
 // act does to the plant what was decided: it lends, scales, and tends the pool.
@@ -188,16 +215,61 @@ func (q *QueueScaler) act(t int, w *Plant, seen *decision.Observation, d *decisi
 	}
 	q.keepTemplate(seen)
 	for i := range d.Pool.Actions {
-		w.tend(t, &d.Pool.Actions[i], q.template, w.revisionOf(q.source))
+		w.tend(t, &d.Pool.Actions[i])
 		done.Wrote = true
 	}
+	q.rollBack(t, w, seen, d)
 	return done
+}
+
+// rollBack is the operator's own rollback: that it is to be done is stored first, and done at the next look.
+func (q *QueueScaler) rollBack(t int, w *Plant, seen *decision.Observation, d *decision.Decision) {
+	b := d.Rollback
+	if b == nil || b.Refused != "" {
+		return
+	}
+	if !b.Stored {
+		q.memory.Ledger.MarkRolledBack(b.From.Hash, seen.Now)
+		return
+	}
+	if w.rollBack(t, w.revisionOf(b.To.Hash)) {
+		w.remark(t, RemarkRollback, decision.RollbackMessage(seen, &q.memory, d))
+	}
+}
+
+// noteVerdict notes what the ledger says of the present revision, where that changed.
+func (q *QueueScaler) noteVerdict(t int, w *Plant) {
+	r := q.memory.Ledger.Present()
+	if r == nil {
+		return
+	}
+	is := standing{r.Key, r.Standing, r.Verdict, r.Basis}
+	was := q.standing
+	q.standing = is
+	number := w.scenario.Revisions[w.fleet.current.revision].Number
+	if is.standing != was.standing || is.key != was.key {
+		if is.standing == revision.KnownGood {
+			w.meter.result.KnownGood = append(w.meter.result.KnownGood, number)
+		}
+		w.remark(t, RemarkVerdict, fmt.Sprintf("revision %d is %s", number, is.standing))
+	}
+	if is.verdict != was.verdict && is.verdict != revision.InsufficientData {
+		w.remark(t, RemarkVerdict, fmt.Sprintf("revision %d: %s, by %s", number, is.verdict, is.basis))
+	}
+}
+
+// standing is what the ledger says of a revision.
+type standing struct {
+	key      string
+	standing revision.Standing
+	verdict  revision.Verdict
+	basis    revision.Basis
 }
 
 // keepTemplate keeps the soaked revision's template, as the operator does.
 func (q *QueueScaler) keepTemplate(seen *decision.Observation) {
 	hash := q.memory.Soak.SoakedHash
-	if hash == "" || !decision.WantsPool(&q.qs.Spec) || slices.Contains(decision.SoakedRevisions(seen), hash) {
+	if hash == "" || slices.Contains(decision.SoakedRevisions(seen), hash) {
 		return
 	}
 	for _, rs := range seen.ReplicaSets {
@@ -230,7 +302,7 @@ func (q *QueueScaler) follow(t int, w *Plant) {
 		w.advised(t, to)
 		w.remark(t, RemarkAdvice, fmt.Sprintf("%s: %s", advice, q.qs.Status.Diagnosis.Message))
 	}
-	if q.FollowSeconds > 0 && t-q.adviceSince == q.FollowSeconds && w.rollBack(t, to) {
+	if q.FollowSeconds > 0 && t-q.adviceSince == q.FollowSeconds && w.rollBack(t, w.fleet.withNumber(to)) {
 		w.remark(t, RemarkRollback, fmt.Sprintf("a person follows the advice, %s after it appeared", span(q.FollowSeconds)))
 	}
 }

@@ -6,6 +6,7 @@ package simulate
 import (
 	"slices"
 
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
@@ -32,13 +33,12 @@ type slot struct {
 	digest string
 }
 
-// tend does one thing to a slot. Template and revision are those of a new one.
-func (w *Plant) tend(t int, a *standby.Action, template *standby.SlotTemplate, revision int) {
+// tend does one thing to a slot.
+func (w *Plant) tend(t int, a *standby.Action) {
 	w.fleet.changes++
 	if a.Kind == standby.Create {
-		if template != nil && revision >= 0 {
-			w.slots = append(w.slots, &slot{name: a.Name, revision: revision, digest: template.Digest, pod: pod{created: t, ready: t + w.scenario.ColdStartSeconds}})
-		}
+		revision := w.revisionOf(a.Template.Template.Labels[capacityv1alpha1.LabelRevision])
+		w.slots = append(w.slots, &slot{name: a.Name, revision: revision, digest: a.Template.Digest, pod: pod{created: t, ready: t + w.scenario.ColdStartSeconds}})
 		return
 	}
 	i := slices.IndexFunc(w.slots, func(s *slot) bool { return s.name == a.Name })

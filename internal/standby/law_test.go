@@ -40,6 +40,10 @@ func TestLaws(t *testing.T) {
 		w := newWorld(t.Fatalf, gate)
 		h := &history{world: w, t: t, largest: w.in.Replicas, jumps: rapid.Bool().Draw(t, "clock jumps")}
 		w.onWrite = h.check
+		if rapid.Bool().Draw(t, "two revisions") {
+			w.in.KnownGood, w.in.KnownGoodReplicas = "aaa", int32(rapid.IntRange(1, 3).Draw(t, "known-good replicas"))
+			w.in.Revision, w.in.TargetRevision, w.in.Soaked = "bbb", "bbb", []string{"aaa", "bbb"}
+		}
 		for range rapid.IntRange(20, 150).Draw(t, "steps") {
 			h.step()
 		}
@@ -63,6 +67,9 @@ func (h *history) check(a Action) {
 	s, in := a.Slot, h.in
 	if s.State != Warm || s.Labels[v1alpha1.LabelRole] != v1alpha1.RoleStandby {
 		h.t.Fatalf("%v: lent %+v, which was not warm", h.since(), s)
+	}
+	if in.TargetRegressed && in.KnownGood != "" && !slices.Contains(in.Forbidden, in.KnownGood) && s.Revision != in.KnownGood {
+		h.t.Fatalf("%v: lent a slot of revision %s beside a regressed one, of %+v", h.since(), s.Revision, in)
 	}
 	if in.ReturnAll || slices.Contains(in.Forbidden, s.Revision) || (s.Revision != in.Revision && !slices.Contains(in.Soaked, s.Revision)) {
 		h.t.Fatalf("%v: lent a slot of revision %s, of %+v", h.since(), s.Revision, in)
@@ -96,6 +103,9 @@ func (h *history) step() {
 
 func (h *history) change() {
 	in, draw := &h.in, func(name string) bool { return rapid.Bool().Draw(h.t, name) }
+	if h.changeRevisions() {
+		return
+	}
 	switch rapid.IntRange(0, 21).Draw(h.t, "change") {
 	case 0, 1, 2:
 		in.WantLent = int32(rapid.IntRange(0, 6).Draw(h.t, "lent"))
@@ -125,6 +135,7 @@ func (h *history) change() {
 		in.NoMixing = draw("no mixing")
 	case 11:
 		in.ConfigDigest, in.ConfigSoaked = rapid.SampledFrom([]string{"", "c1", "c2"}).Draw(h.t, "config"), draw("config soaked")
+		in.KnownGoodConfigDigest = rapid.SampledFrom([]string{"", "c1", "c2"}).Draw(h.t, "known-good config")
 	case 12:
 		h.crash, h.neverReady = draw("crash"), draw("never ready")
 	case 13:
@@ -149,6 +160,27 @@ func (h *history) change() {
 	case 19:
 		in.Frozen = rapid.SampledFrom([]string{"", "", v1alpha1.ReasonSuspended}).Draw(h.t, "frozen")
 	}
+}
+
+// changeRevisions has a revision proved or found regressed, in a tenth of all steps.
+func (h *history) changeRevisions() bool {
+	in := &h.in
+	switch rapid.IntRange(0, 39).Draw(h.t, "revisions") {
+	case 10, 11:
+		in.KnownGood = rapid.SampledFrom(append([]string{""}, in.Soaked...)).Draw(h.t, "known-good")
+	case 12:
+		in.KnownGoodReplicas = int32(rapid.IntRange(0, 3).Draw(h.t, "known-good replicas"))
+	case 13, 14:
+		in.TargetRegressed = in.KnownGood != in.TargetRevision && in.KnownGood != ""
+		if in.TargetRegressed {
+			in.Forbidden = []string{in.TargetRevision}
+		}
+	case 15:
+		in.TargetRegressed, in.Forbidden = false, nil
+	default:
+		return false
+	}
+	return true
 }
 
 // disturb does what somebody else might do to a slot.
@@ -184,7 +216,9 @@ func (h *history) end() {
 	h.crash, h.neverReady, h.quota, h.unschedulable, h.deadNode, h.skew = false, false, false, false, false, 0
 	in := &h.in
 	in.Frozen, in.Forbidden, in.ReturnAll, in.QuotaFailure, in.UnschedulableSince = "", nil, false, false, time.Time{}
-	in.Revision, in.ConfigSoaked = in.TargetRevision, true
+	in.Revision, in.ConfigSoaked, in.TargetRegressed = in.TargetRevision, true, false
+	in.Soaked = []string{"aaa", "bbb", "ccc"}
+	h.endRevisions()
 	wanted := in.WantLent
 	in.WantLent = 0 // slots of older revisions may stay lent; let them come home
 	h.calm(16 * time.Minute)
@@ -203,9 +237,14 @@ func (h *history) end() {
 	if len(h.in.Pending) > 0 || len(h.plan.Actions) > 0 || (!h.plan.Again.IsZero() && !h.plan.Again.After(h.now)) {
 		h.t.Fatalf("not at rest: pending %v, %+v", h.in.Pending, h.plan)
 	}
-	if lent := h.plan.Counts.Lent; lent != min(wanted, in.Replicas) {
-		h.t.Fatalf("%d lent, %d wanted of %d", lent, wanted, in.Replicas)
+	lendable := in.Replicas - h.knownGoodWanted()
+	if in.KnownGood == in.TargetRevision || !in.NoMixing {
+		lendable = in.Replicas
 	}
+	if lent := h.plan.Counts.Lent; lent != min(wanted, lendable) {
+		h.t.Fatalf("%d lent, %d wanted of %d", lent, wanted, lendable)
+	}
+	h.checkRevisions()
 	for _, pod := range h.pods {
 		if h.gate == v1alpha1.GateService && pod.Labels[v1alpha1.LabelRole] == v1alpha1.RoleActive {
 			for _, s := range h.services {
@@ -219,6 +258,58 @@ func (h *history) end() {
 	h.calm(time.Hour)
 	if h.writes != before {
 		h.t.Fatalf("%d writes in an hour in which nothing happened", h.writes-before)
+	}
+}
+
+// endRevisions is what is known of revisions in the end: nothing; that the target's is good; that it has to prove itself
+// yet; or that it is regressed.
+func (h *history) endRevisions() {
+	in := &h.in
+	others := slices.DeleteFunc(slices.Clone(in.Soaked), func(r string) bool { return r == in.TargetRevision })
+	in.KnownGood, in.KnownGoodReplicas = rapid.SampledFrom(others).Draw(h.t, "known-good"), int32(rapid.IntRange(0, 3).Draw(h.t, "known-good replicas"))
+	switch rapid.SampledFrom([]string{"unproven", "unproven, large pool", "regressed", "good", "nothing"}).Draw(h.t, "end") {
+	case "unproven, large pool":
+		in.Replicas, in.NoMixing = 5, false
+		h.largest = max(h.largest, 5)
+	case "regressed":
+		in.TargetRegressed, in.Forbidden = true, []string{in.TargetRevision}
+	case "good":
+		in.KnownGood = in.TargetRevision
+	case "nothing":
+		in.KnownGood = ""
+	}
+}
+
+// knownGoodWanted is how many slots are to run a known-good revision that is not the target's.
+func (h *history) knownGoodWanted() int32 {
+	in := &h.in
+	switch {
+	case in.KnownGood == "" || in.KnownGood == in.TargetRevision:
+		return 0
+	case in.TargetRegressed:
+		return in.Replicas
+	case in.NoMixing:
+		return 0
+	}
+	return min(in.KnownGoodReplicas, in.Replicas)
+}
+
+// checkRevisions: at rest, as many slots as wanted run the known-good revision, and the others the target's.
+func (h *history) checkRevisions() {
+	count := map[string]int32{}
+	for _, pod := range h.pods {
+		count[pod.Labels[v1alpha1.LabelRevision]]++
+	}
+	good := h.knownGoodWanted()
+	want := map[string]int32{}
+	if good > 0 {
+		want[h.in.KnownGood] = good
+	}
+	if rest := h.in.Replicas - good; rest > 0 {
+		want[h.in.TargetRevision] = rest
+	}
+	if !maps.Equal(count, want) {
+		h.t.Fatalf("slots of revisions %v, want %v", count, want)
 	}
 }
 

@@ -71,8 +71,19 @@ type PoolInput struct {
 	TargetRevision string
 	// Soaked are the revisions known to have soaked, Revision apart. No slot of another one is lent or kept.
 	Soaked []string
-	// Forbidden are revisions that are stuck or suspected. No slot of one is lent or kept, soaked or not.
+	// Forbidden are revisions that are stuck, suspected or regressed. No slot of one is lent or kept, soaked or not.
 	Forbidden []string
+	// KnownGood is the pod-template-hash of the known-good revision, which has soaked; empty if there is none.
+	KnownGood string
+	// KnownGoodReplicas of the slots run it for as long as Revision is another one, which has not proved itself.
+	KnownGoodReplicas int32
+	// KnownGoodTemplate of a slot of it; nil where none can be made. KnownGoodConfigDigest is that of the data which it
+	// refers to.
+	KnownGoodTemplate     *SlotTemplate
+	KnownGoodConfigDigest string
+	// TargetRegressed: the target's revision is regressed. Then only known-good slots make up for it, and the pool runs
+	// no other.
+	TargetRegressed bool
 
 	// UnschedulableSince is since when a pod of the target has been unschedulable; zero if none is.
 	UnschedulableSince time.Time
@@ -116,6 +127,9 @@ type Action struct {
 	Slot *Slot
 	// Touch is the number of the touch, for TouchPatch.
 	Touch int
+	// Template and ConfigDigest are what a slot is made with, for Create.
+	Template     *SlotTemplate
+	ConfigDigest string
 	// Reason in a few words, for people.
 	Reason string
 }
@@ -126,6 +140,8 @@ type Counts struct {
 	Warm, Lent, Starting, Draining, Ending int32
 	// Lendable are those of Warm that may be lent now.
 	Lendable int32
+	// Coming will be warm: slots that start and do not fail, or end and are made again.
+	Coming int32
 }
 
 // PoolPlan is what to do about the pool.
@@ -152,8 +168,8 @@ type planner struct {
 	in    PoolInput
 	slots []Slot
 	plan  PoolPlan
-	// taken are the slots with an action already.
-	taken map[string]bool
+	// taken are the slots with an action already, surplus those of a revision of which there are too many.
+	taken, surplus map[string]bool
 }
 
 // Plan decides about the pool. It is a pure function of its input: the same slots and input give the same plan.
@@ -161,11 +177,11 @@ type planner struct {
 // Replicas is the size of the pool, lent and ending slots counted in, so that a returned slot is replaced when it is
 // gone. One more may exist while slots are being replaced.
 //
-// The steps go from what users feel first to what can wait: lend, return, end, touch; give way; discard; resize. A step
+// The steps go from what users feel first to what can wait: lend, return, end, touch; give way; apportion, discard, resize. A step
 // only adds actions, at most one for each slot, and leaves alone a slot that an earlier step has one for.
 func Plan(now time.Time, in PoolInput, slots []Slot) PoolPlan {
-	in.Replicas = min(max(in.Replicas, 0), mostSlots)
-	p := &planner{now: now, in: in, slots: slots, taken: map[string]bool{}}
+	in = in.resolved()
+	p := &planner{now: now, in: in, slots: slots, taken: map[string]bool{}, surplus: map[string]bool{}}
 	p.plan.Pending, p.plan.RefillAfter = in.Pending, in.RefillAfter
 	p.count()
 	if in.Frozen == "" && !in.Terminating {
@@ -174,6 +190,7 @@ func Plan(now time.Time, in PoolInput, slots []Slot) PoolPlan {
 		p.end()
 		p.touch()
 		p.pressure()
+		p.apportion()
 		p.discard()
 		p.resize()
 		p.bound()
@@ -203,10 +220,15 @@ func (p *planner) count() {
 		case Ending:
 			c.Ending++
 		}
+		if s.State == Draining || s.State == Ending || (s.State == Starting && s.Failing == "") {
+			c.Coming++
+		}
 		if s.StartUp > 0 {
 			startUps = append(startUps, s.StartUp)
 		}
 	}
+	c.Coming += int32(len(p.pendingNames()))
+	c.Coming = min(c.Coming, max(0, p.in.Replicas-c.Lendable-c.Lent))
 	if len(startUps) > 0 {
 		slices.Sort(startUps)
 		p.plan.StartUp = startUps[len(startUps)/2]
@@ -231,14 +253,16 @@ func (p *planner) again(at time.Time) {
 // lendable: a warm slot of a soaked revision, and nothing speaks against it.
 func (p *planner) lendable(s *Slot) bool {
 	return s.State == Warm && s.Pod != "" && !s.Tampered && p.soaked(s.Revision) && !p.in.ReturnAll && !p.in.Terminating &&
-		(!p.in.NoMixing || s.Revision == p.in.TargetRevision)
+		(!p.in.NoMixing || s.Revision == p.in.TargetRevision) && (!p.in.TargetRegressed || s.Revision == p.in.KnownGood)
 }
 
+func (p *planner) forbidden(revision string) bool { return slices.Contains(p.in.Forbidden, revision) }
+
 func (p *planner) soaked(revision string) bool {
-	if revision == "" || slices.Contains(p.in.Forbidden, revision) {
+	if revision == "" || p.forbidden(revision) {
 		return false
 	}
-	return revision == p.in.Revision || slices.Contains(p.in.Soaked, revision)
+	return revision == p.in.Revision || revision == p.in.KnownGood || slices.Contains(p.in.Soaked, revision)
 }
 
 // healthy: a lent slot that does work, or was unready too shortly to say.
@@ -258,14 +282,15 @@ func (p *planner) healthy(s *Slot) bool {
 	return false
 }
 
-// lend puts as many slots in service as are wanted. An unhealthy one is no help, and does not count.
+// lend puts as many slots in service as are wanted. An unhealthy one is no help, and does not count; nor does one of a
+// revision that was found to be bad since.
 func (p *planner) lend() {
 	missing := int(p.in.WantLent)
 	var warm []*Slot
 	for i := range p.slots {
 		s := &p.slots[i]
 		switch {
-		case s.State == Lent && p.healthy(s) && !p.mixed(s):
+		case s.State == Lent && p.healthy(s) && !p.mixed(s) && !p.forbidden(s.Revision):
 			missing--
 		case p.lendable(s):
 			warm = append(warm, s)
@@ -285,7 +310,8 @@ func (p *planner) lend() {
 	}
 }
 
-// preferred orders slots for lending: of the target's own revision, then of the pool's.
+// preferred orders slots for lending: of the target's own revision, then of the pool's, and those last that are kept on the
+// known-good one.
 func (p *planner) preferred(s *Slot) int {
 	switch s.Revision {
 	case p.in.TargetRevision:

@@ -308,6 +308,10 @@ func TestAnySlots(t *testing.T) {
 		if yes.Draw(t, "template") {
 			in.Template = &SlotTemplate{Digest: "d"}
 		}
+		if yes.Draw(t, "known-good") {
+			in.KnownGood, in.KnownGoodReplicas, in.TargetRegressed = revision.Draw(t, "known-good"), rapid.Int32().Draw(t, "known-good replicas"), yes.Draw(t, "regressed")
+			in.KnownGoodTemplate = rapid.SampledFrom([]*SlotTemplate{nil, {Digest: "d"}}).Draw(t, "known-good template")
+		}
 		plan := Plan(noon, in, slots)
 		if len(plan.Actions) > mostActions || len(plan.Pending) > mostSlots+1 || plan.Reason == "" || plan.Message == "" {
 			t.Fatalf("%d actions, %d pending, reason %q", len(plan.Actions), len(plan.Pending), plan.Reason)
@@ -318,6 +322,9 @@ func TestAnySlots(t *testing.T) {
 				t.Fatalf("%s %s twice, or without reason", a.Kind, a.Name)
 			}
 			done[a.Name] = true
+			if a.Kind == Create && a.Template == nil {
+				t.Fatalf("slot %s is made from nothing", a.Name)
+			}
 			if a.Kind == Lend && (a.Slot.State != Warm || in.ReturnAll || a.Slot.Revision == "" || a.Slot.Revision == in.Forbidden[0]) {
 				t.Fatalf("lent %+v", a.Slot)
 			}

@@ -176,6 +176,49 @@ func TestTraces(t *testing.T) {
 			tr.in.Replicas, tr.in.WantLent = 0, 0
 			tr.run(10 * time.Second)
 		}},
+		{"a-new-revision-proves-itself", v1alpha1.GateService, func(tr *tracer) {
+			tr.in.KnownGood, tr.in.KnownGoodReplicas = "aaa", 1
+			tr.run(10 * time.Second)
+			tr.note("# revision bbb has soaked; aaa stays known-good")
+			tr.in.Revision, tr.in.TargetRevision, tr.in.Soaked = "bbb", "bbb", []string{"aaa", "bbb"}
+			tr.run(30 * time.Second)
+			tr.note("# a backlog: 2, then 3 wanted in service")
+			tr.in.WantLent = 2
+			tr.run(2 * time.Second)
+			tr.in.WantLent = 3
+			tr.run(2 * time.Second)
+			tr.note("# none is needed")
+			tr.in.WantLent = 0
+			tr.run(15 * time.Second)
+			tr.note("# bbb has proved itself")
+			tr.in.KnownGood = "bbb"
+			tr.run(15 * time.Second)
+		}},
+		{"a-new-revision-is-found-regressed", v1alpha1.GateService, func(tr *tracer) {
+			tr.in.KnownGood, tr.in.KnownGoodReplicas = "aaa", 1
+			tr.in.Revision, tr.in.TargetRevision, tr.in.Soaked = "bbb", "bbb", []string{"aaa", "bbb"}
+			tr.run(10 * time.Second)
+			tr.note("# the next day at peak: 1 wanted in service")
+			tr.in.WantLent = 1
+			tr.run(2 * time.Second)
+			tr.note("# bbb is found regressed: 3 wanted")
+			tr.in.Forbidden, tr.in.TargetRegressed, tr.in.WantLent = []string{"bbb"}, true, 3
+			tr.run(20 * time.Second)
+			tr.note("# rolled back to aaa, and enough again")
+			tr.in.Revision, tr.in.TargetRevision, tr.in.TargetRegressed, tr.in.WantLent = "aaa", "aaa", false, 0
+			tr.run(15 * time.Second)
+		}},
+		{"a-pool-runs-a-revision-that-becomes-suspected", v1alpha1.GateFile, func(tr *tracer) {
+			tr.in.KnownGood, tr.in.KnownGoodReplicas = "aaa", 1
+			tr.in.Revision, tr.in.TargetRevision, tr.in.Soaked = "bbb", "bbb", []string{"aaa", "bbb"}
+			tr.run(10 * time.Second)
+			tr.note("# bbb is suspected")
+			tr.in.Forbidden = []string{"bbb"}
+			tr.run(15 * time.Second)
+			tr.note("# it is not any more")
+			tr.in.Forbidden = nil
+			tr.run(30 * time.Second)
+		}},
 		{"config-changes", v1alpha1.GateService, func(tr *tracer) {
 			tr.in.Replicas, tr.in.ConfigDigest = 2, "c1"
 			tr.run(10 * time.Second)

@@ -72,7 +72,7 @@ func (p *planner) filling() (reason, message string) {
 
 func (p *planner) numbers() string {
 	c := p.plan.Counts
-	parts := []string{fmt.Sprintf("%d of %d slots warm", c.Warm, p.in.Replicas)}
+	parts := []string{fmt.Sprintf("%d of %d slots warm%s", c.Warm, p.in.Replicas, p.revisions())}
 	for _, n := range []struct {
 		count int32
 		word  string
@@ -87,6 +87,28 @@ func (p *planner) numbers() string {
 	return strings.Join(parts, ", ")
 }
 
+// revisions tells which revisions the pool runs, where it is more than one or not the newest one.
+func (p *planner) revisions() string {
+	switch {
+	case p.in.KnownGoodReplicas > 0:
+		return fmt.Sprintf(" (%d of revision %s, %d of known-good revision %s)",
+			p.warmOf(p.in.Revision), p.in.Revision, p.warmOf(p.in.KnownGood), p.in.KnownGood)
+	case p.in.KnownGood != "" && p.in.Revision == p.in.KnownGood && p.in.TargetRevision != p.in.KnownGood:
+		return fmt.Sprintf(" (%d of known-good revision %s)", p.warmOf(p.in.KnownGood), p.in.KnownGood)
+	}
+	return ""
+}
+
+func (p *planner) warmOf(revision string) int {
+	n := 0
+	for i := range p.slots {
+		if s := &p.slots[i]; s.State == Warm && s.Revision == revision {
+			n++
+		}
+	}
+	return n
+}
+
 // left tells of slots that are there although none can be made.
 func (p *planner) left() string {
 	if c := p.plan.Counts; c.Warm+c.Lent == 0 {
@@ -97,15 +119,18 @@ func (p *planner) left() string {
 
 // replacement tells of slots that are being replaced.
 func (p *planner) replacement() string {
-	stale, older := 0, 0
+	stale, older, newer := 0, 0, 0
 	for i := range p.slots {
 		s := &p.slots[i]
 		if !s.Idle() || !p.stale(s) {
 			continue
 		}
 		stale++
-		if s.Revision != p.in.Revision {
+		switch {
+		case s.Revision != p.in.Revision:
 			older++
+		case p.surplus[s.Name]:
+			newer++
 		}
 	}
 	switch {
@@ -113,6 +138,8 @@ func (p *planner) replacement() string {
 		return ""
 	case older > 0:
 		return fmt.Sprintf("; %d being replaced one by one by slots of revision %s", stale, p.in.Revision)
+	case newer > 0:
+		return fmt.Sprintf("; %d being replaced one by one by slots of known-good revision %s", stale, p.in.KnownGood)
 	}
 	return fmt.Sprintf("; %d being replaced one by one, because template or configuration changed", stale)
 }

@@ -76,10 +76,14 @@ func (p *planner) unfit(s *Slot) string {
 		return "somebody changed its marks"
 	case Exposed(s, p.in.Services):
 		return "a Service selects it"
-	case slices.Contains(p.in.Forbidden, s.Revision), p.in.Revision != "" && !p.soaked(s.Revision):
+	case p.forbidden(s.Revision):
+		return "its revision is stuck, suspected or regressed"
+	case p.in.Revision != "" && !p.soaked(s.Revision):
 		return "its revision has not soaked"
 	case p.refused(s):
 		return "it is not kept out of the traffic: " + p.in.Refusal.Reason
+	case s.State == Starting && p.surplus[s.Name]:
+		return "another revision takes its place before it is warm"
 	case s.State == Starting && p.stale(s):
 		return "its template changed before it was warm"
 	case s.State == Starting && s.Pod != "" && s.Failing != "":
@@ -105,13 +109,24 @@ func (p *planner) refused(s *Slot) bool {
 	return s.Gate != p.in.Gate
 }
 
-// stale: a new slot would look different.
-func (p *planner) stale(s *Slot) bool {
+// stale: a new slot in its place would look different.
+func (p *planner) stale(s *Slot) bool { return p.outdated(s) || p.surplus[s.Name] }
+
+// outdated: a new slot of its revision would look different, or none would be made.
+func (p *planner) outdated(s *Slot) bool {
 	if p.in.Template == nil || p.in.Revision == "" {
 		return false
 	}
-	return s.Revision != p.in.Revision || s.TemplateDigest != p.in.Template.Digest ||
-		(p.in.ConfigSoaked && p.in.ConfigDigest != "" && s.ConfigDigest != p.in.ConfigDigest)
+	template, digest := p.in.Template, p.in.ConfigDigest
+	switch {
+	case s.Revision == p.in.Revision:
+	case s.Revision == p.in.KnownGood && p.in.KnownGoodReplicas > 0:
+		template, digest = p.in.KnownGoodTemplate, p.in.KnownGoodConfigDigest
+	default:
+		return true
+	}
+	return (template != nil && s.TemplateDigest != template.Digest) ||
+		(p.in.ConfigSoaked && digest != "" && s.ConfigDigest != digest)
 }
 
 // resize removes idle slots that are too many, makes those that are missing, and replaces stale ones one by one: the new
@@ -169,10 +184,10 @@ func (p *planner) pendingNames() []string {
 }
 
 // excess chooses n idle slots to remove: those that start, then stale ones, then the youngest. The one that is to replace
-// a stale slot is not too many while it starts.
+// a stale slot, or one in service that should not be, is not too many while it starts.
 func (p *planner) excess(idle []*Slot, n int) []*Slot {
 	surge := 0
-	if p.in.Replicas > 0 && slices.ContainsFunc(idle, func(s *Slot) bool { return s.State == Warm && p.stale(s) }) {
+	if p.in.Replicas > 0 && (p.lentForbidden() || slices.ContainsFunc(idle, func(s *Slot) bool { return s.State == Warm && p.stale(s) })) {
 		if slices.ContainsFunc(idle, func(s *Slot) bool { return s.State == Starting }) {
 			surge = 1
 		}
@@ -198,6 +213,13 @@ func (p *planner) excess(idle []*Slot, n int) []*Slot {
 	return candidates[:min(n, len(candidates))]
 }
 
+// lentForbidden: a slot stays in service though its revision was found to be bad since.
+func (p *planner) lentForbidden() bool {
+	return slices.ContainsFunc(p.slots, func(s Slot) bool {
+		return s.State == Lent && !p.taken[s.Name] && p.forbidden(s.Revision)
+	})
+}
+
 // dispensable orders idle slots for removal.
 func (p *planner) dispensable(s *Slot) int {
 	switch {
@@ -215,6 +237,8 @@ func (p *planner) whyTooMany(s *Slot) string {
 	switch {
 	case p.in.Replicas == 0:
 		return "no pool is asked for"
+	case p.surplus[s.Name] && s.Revision == p.in.Revision:
+		return fmt.Sprintf("%d slots are enough, %d of them of known-good revision %s", p.in.Replicas, p.in.KnownGoodReplicas, p.in.KnownGood)
 	case p.stale(s) && s.Revision != p.in.Revision:
 		return "a slot of revision " + p.in.Revision + " is warm in its place"
 	case p.stale(s):
@@ -223,9 +247,9 @@ func (p *planner) whyTooMany(s *Slot) string {
 	return fmt.Sprintf("%d slots are enough", p.in.Replicas)
 }
 
-// replacing: a stale slot is warm, and the one to replace it was not made yet.
+// replacing: a stale slot is warm, or one of a forbidden revision in service, and the one to replace it was not made yet.
 func (p *planner) replacing(idle []*Slot) bool {
-	return slices.ContainsFunc(idle, p.stale) &&
+	return (p.lentForbidden() || slices.ContainsFunc(idle, p.stale)) &&
 		!slices.ContainsFunc(idle, func(s *Slot) bool { return s.State == Starting })
 }
 
@@ -238,7 +262,7 @@ func (p *planner) noRefill() string {
 		return switchedOff
 	case p.in.Template == nil || p.in.Revision == "":
 		return "there is no template to make slots from"
-	case slices.Contains(p.in.Forbidden, p.in.Revision):
+	case p.forbidden(p.in.Revision):
 		return "its revision may not be lent"
 	case p.pressed():
 		return "pods of the target lack room"
@@ -252,8 +276,9 @@ func (p *planner) noRefill() string {
 // and a cache that does not show a slot yet leads to no second one.
 func (p *planner) make(need int, pending []string) {
 	pending = pending[:min(need, len(pending))]
+	good := p.staying(p.in.KnownGood)
 	for _, name := range pending {
-		p.plan.Actions = append(p.plan.Actions, Action{Kind: Create, Name: name, Reason: "revision " + p.in.Revision})
+		p.plan.Actions = append(p.plan.Actions, p.create(name, &good))
 	}
 	p.plan.Pending = pending
 	random := rand.New(rand.NewPCG(p.in.Seed, uint64(p.now.UnixNano())))

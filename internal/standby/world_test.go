@@ -230,7 +230,10 @@ func (w *world) sync(replicaSets, pods bool) {
 // returns false where it was killed before the end.
 func (w *world) reconcile(writes int, statusLast bool) bool {
 	w.in.Services = w.services
-	w.in.Template = w.template()
+	w.in.Template, w.in.KnownGoodTemplate = w.template(w.in.Revision), nil
+	if w.in.KnownGood != "" {
+		w.in.KnownGoodTemplate = w.template(w.in.KnownGood)
+	}
 	w.in.Seed++
 	slots := Observe(w.clock(), w.owner.Name, w.owner.UID, w.cachedRSs, w.cachedPods)
 	w.plan = Plan(w.clock(), w.in, slots)
@@ -248,7 +251,6 @@ func (w *world) reconcile(writes int, statusLast bool) bool {
 		w.in.Pending, w.in.RefillAfter = w.plan.Pending, w.plan.RefillAfter
 		return true
 	}
-	template := w.in.Template
 	if !statusLast && !store() {
 		return false
 	}
@@ -257,17 +259,17 @@ func (w *world) reconcile(writes int, statusLast bool) bool {
 		if writes < 0 {
 			return false
 		}
-		w.write(a, template)
+		w.write(a)
 	}
 	return !statusLast || store()
 }
 
-// template makes that of the pool's revision, once for each revision and set of Services.
-func (w *world) template() *SlotTemplate {
-	key := fmt.Sprintf("%s %d", w.in.Revision, len(w.services))
+// template makes that of a revision, once for each and set of Services.
+func (w *world) template(revision string) *SlotTemplate {
+	key := fmt.Sprintf("%s %d", revision, len(w.services))
 	if w.made[key] == nil {
 		made, refusal := Template(TemplateInput{
-			Namespace: "chat", Scaler: w.owner.Name, Gate: w.gate, Revision: w.in.Revision, Template: w.templates[w.in.Revision],
+			Namespace: "chat", Scaler: w.owner.Name, Gate: w.gate, Revision: revision, Template: w.templates[revision],
 			Surroundings: Surroundings{Services: w.services},
 		})
 		if refusal != nil {
@@ -278,7 +280,7 @@ func (w *world) template() *SlotTemplate {
 	return w.made[key]
 }
 
-func (w *world) write(a Action, template *SlotTemplate) {
+func (w *world) write(a Action) {
 	w.writes++
 	if w.onWrite != nil {
 		w.onWrite(a)
@@ -289,7 +291,7 @@ func (w *world) write(a Action, template *SlotTemplate) {
 		if w.rss[a.Name] != nil {
 			return // AlreadyExists
 		}
-		rs := ReplicaSet(w.owner, a.Name, template, w.in.ConfigDigest)
+		rs := ReplicaSet(w.owner, a.Name, a.Template, a.ConfigDigest)
 		w.serial++
 		rs.UID, rs.Generation = types.UID(fmt.Sprintf("rs-%d", w.serial)), 1
 		w.rss[a.Name], w.servicesAtCreation[a.Name] = rs, w.services
