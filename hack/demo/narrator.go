@@ -181,8 +181,8 @@ func (n *narrator) scaler(qs *v1alpha1.QueueScaler) {
 	n.last = this
 	n.mu.Unlock()
 	switch qs.Status.Summary {
-	case v1alpha1.SummaryHealthy, v1alpha1.SummaryScaling, v1alpha1.SummaryLending:
-		return
+	case v1alpha1.SummaryHealthy, v1alpha1.SummaryScaling, v1alpha1.SummaryLending, v1alpha1.SummaryRegressed:
+		return // of a regression, the advice is what matters
 	}
 	if !same {
 		n.operator(fmt.Sprintf("[%s] %s", qs.Status.Summary, d.Message))
@@ -220,16 +220,21 @@ func (n *narrator) progress(at time.Time, x sample, highest int64) {
 	n.print(n.clock(at) + n.color(dim, fmt.Sprintf("%-*s ", whoWidth, "backlog")+text))
 }
 
+// command prints one that somebody runs.
+func (n *narrator) command(command string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.print(n.color(dim, "$ ") + n.color(bold, command) + "\n")
+}
+
 // table prints the output of a command, with columns two apart so that it fits.
 func (n *narrator) table(command, output string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.print("")
 	n.print(n.color(dim, "$ "+command))
-	if output != "" {
-		for _, line := range narrow(output) {
-			n.print(n.color(bold, line))
-		}
+	for _, line := range narrow(output) {
+		n.print(n.color(bold, line))
 	}
 	n.print("")
 }

@@ -37,7 +37,7 @@ const (
 	operatorAccount   = "queuescaler"
 
 	// podReadySeconds from a pod's start until it is Ready.
-	podReadySeconds = 20
+	podReadySeconds = 15
 	// evidenceBlock is one measurement of what a pod gets done. Usual: 1m (default).
 	evidenceBlock = 2 * time.Second
 	// deployAgent is the user agent of whoever starts the rollout that the audit log is searched for, laterAgent of who starts

@@ -21,19 +21,17 @@ import (
 	"github.com/queuescaler/queuescaler/api/v1alpha1"
 )
 
-// What the story does to the queue. demo.yaml has the numbers that go with it: 4 to 8 pods, 50 s, 3 slots. So few that 8 pods
-// of a revision can be compared with 7 of the one before: where many more serve, each may do less.
+// What the story does to the queue. demo.yaml has the numbers that go with it: 4 to 8 pods, 50 s, 3 slots.
 const (
 	calmRate      = 16   // messages/s: half of what 4 pods can do
 	burst         = 2360 // ceil(16/8 + 2360/(50·8)) = 8 pods
 	busyRate      = 50   // messages/s: more than 4 pods can do, less than 4 and 3 slots can; ceil(50/(8·80 %)) = 8 pods
-	rolloutBurst  = 650  // ceil(50/8 + 650/(50·8)) = 8 pods
-	dayBurst      = 250  // so that a backlog is there until the pods were measured
+	rolloutBurst  = 500  // ceil(50/8 + 500/(50·8)) = 8 pods
 	minReplicas   = 4
 	wantedSlots   = 3
 	goodRevision  = 2
 	badRevision   = 3
-	intoRollout   = 13 * time.Second // when the second backlog comes
+	intoRollout   = 9 * time.Second // when the second backlog comes
 	calmFor       = 6 * time.Second
 	drainSeconds  = 50
 	maxReplicas   = 8
@@ -174,7 +172,7 @@ func (s *story) recovery(ctx context.Context) error {
 }
 
 func (s *story) rollout(ctx context.Context) error {
-	s.tell.act("A rollout", "A new image is deployed: kubectl set image deployment/chat consumer=chat/consumer:2. Old pods are replaced by two; each wave takes "+
+	s.tell.act("A rollout", "A new image is deployed: kubectl set image deployment/chat consumer=chat/consumer:2. Half of the pods are replaced at a time; each wave takes "+
 		fmt.Sprint(podReadySeconds)+" s.")
 	s.rolloutFrom = time.Now()
 	if err := s.deploy(ctx, "chat/consumer:2", deployAgent); err != nil {
@@ -240,11 +238,8 @@ func (s *story) afterRollout(ctx context.Context) error {
 		return err
 	}
 	s.tell.say("pods", "The Deployment has caught up.")
-	s.tell.say("queue", "The day goes on: %d messages at once, and still %d per second.", dayBurst, busyRate)
-	s.recorder.mark("caught up; %d more messages", dayBurst)
-	if err := s.sender.burst(dayBurst); err != nil {
-		return err
-	}
+	s.tell.say("queue", "The day goes on: %d messages per second, work for %d pods.", busyRate, maxReplicas)
+	s.recorder.mark("caught up")
 	proved := func(v *view) bool {
 		r := v.revision(goodRevision)
 		return r != nil && r.Standing == v1alpha1.StandingKnownGood
@@ -254,7 +249,7 @@ func (s *story) afterRollout(ctx context.Context) error {
 	}
 	rate := ""
 	s.world.look(func(v *view) { rate = v.revision(goodRevision).ServicePerReplica })
-	s.tell.say("slots", "Revision %d has proved itself under load: %s messages per second and pod. It is known-good now.", goodRevision, rate)
+	s.tell.say("pods", "Revision %d has proved itself under load: %s messages per second and pod. It is known-good now.", goodRevision, rate)
 	s.recorder.mark("revision %d is known-good", goodRevision)
 	return nil
 }
@@ -299,7 +294,10 @@ func (s *story) rollBack(ctx context.Context) error {
 		return err
 	}
 	s.tell.act("The rollback", "Whoever is on call runs the command as it is printed. With onRegression: RollBack the operator would have done it by itself.")
-	s.tell.table(command, "")
+	if err := pause(ctx, 2*time.Second); err != nil { // to read it
+		return err
+	}
+	s.tell.command(command)
 	s.undoneAt = time.Now()
 	s.recorder.mark("rolled back, as advised")
 	if _, err := s.kubectl(ctx, strings.Fields(command)[1:]...); err != nil {
