@@ -65,7 +65,10 @@ type numbered struct {
 	N          int
 	X, LabelY  float64
 	Time, Text string
+	Alarm      string
 }
+
+func (n numbered) AlarmX() float64 { return n.X - 6 }
 
 // said is what the operator said, for the table.
 type said struct {
@@ -97,6 +100,7 @@ func (p page) PlotHeight() float64   { return p.Bottom - p.Top }
 func (p page) TickX() float64        { return p.Left - 7 }
 func (p page) XTextY() float64       { return p.Bottom + 18 }
 func (p page) RolloutTextY() float64 { return p.Top + 15 }
+func (p page) AlarmTextY() float64   { return p.Top + 34 }
 
 func (r *recorder) writePage(path string, res *result, remarks []remark) error {
 	r.mu.Lock()
@@ -165,7 +169,7 @@ func (c chart) number(marks []mark) []numbered {
 	slices.SortStableFunc(marks, func(a, b mark) int { return a.at.Compare(b.at) })
 	var out []numbered
 	for i, m := range marks {
-		n := numbered{N: i + 1, X: c.x(m.at), LabelY: 34, Time: clockText(m.at.Sub(c.began)), Text: m.text}
+		n := numbered{N: i + 1, X: c.x(m.at), LabelY: 34, Time: clockText(m.at.Sub(c.began)), Text: m.text, Alarm: m.alarm}
 		if i > 0 && n.X-out[i-1].X < 19 && out[i-1].LabelY == 34 {
 			n.LabelY = 13
 		}

@@ -46,6 +46,8 @@ func (x sample) drain() (seconds float64, never bool) {
 type mark struct {
 	at   time.Time
 	text string
+	// alarm is what the operator says at that moment, in two words; empty: the mark is of something else.
+	alarm string
 }
 
 // stretch is a part of the story's time with a name.
@@ -102,7 +104,14 @@ func (r *recorder) mark(format string, args ...any) { r.markAt(time.Now(), forma
 func (r *recorder) markAt(at time.Time, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.marks = append(r.marks, mark{at, fmt.Sprintf(format, args...)})
+	r.marks = append(r.marks, mark{at: at, text: fmt.Sprintf(format, args...)})
+}
+
+// alarm marks what the operator has found out.
+func (r *recorder) alarm(says, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.marks = append(r.marks, mark{time.Now(), text, says})
 }
 
 // rolledOut keeps when a rollout was.

@@ -280,7 +280,8 @@ func (s *story) regression(ctx context.Context) error {
 	}
 	s.foundAt = time.Now()
 	s.world.look(func(v *view) { s.advice = v.diagnosis() })
-	s.recorder.mark("regression found, %.0f s after the rollout; advice %s", s.foundAt.Sub(s.badTo).Seconds(), s.advice.Advice)
+	s.recorder.alarm(fmt.Sprintf("Regressed, %s", s.advice.Advice),
+		fmt.Sprintf("regression found, %.0f s after the rollout; advice %s", s.foundAt.Sub(s.badTo).Seconds(), s.advice.Advice))
 	if err := pause(ctx, 500*time.Millisecond); err != nil { // the operator sends its events after it has published
 		return err
 	}
