@@ -40,6 +40,10 @@ cluster-down: cluster-binary ## Stop the local Kubernetes; its data stays
 build: ## Build the operator, bin/manager
 	go build -o bin/manager .
 
+.PHONY: plugin
+plugin: ## Build bin/kubectl-queuescaler; in the PATH it is kubectl queuescaler
+	go build -o bin/kubectl-queuescaler ./cmd/kubectl-queuescaler
+
 .PHONY: cluster-binary
 cluster-binary: ## Build the local cluster (the first time about 8 minutes)
 	hack/localcluster/build.sh

@@ -48,9 +48,9 @@ func queueScalers() ([]contestant, error) {
 
 // Names of the contestants.
 const (
-	nameAdvise         = "advise"
-	nameAdviseInFlight = "advise, in-flight told"
-	nameRollBack       = "roll back"
+	nameAdvise         = "queuescaler/advise"
+	nameAdviseInFlight = "queuescaler/advise+in-flight"
+	nameRollBack       = "queuescaler/roll-back"
 )
 
 // replay is one scenario and seed, played by everyone.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"text/tabwriter"
 
 	"github.com/queuescaler/queuescaler/internal/simulate"
 )
@@ -57,8 +56,7 @@ type summary struct {
 
 func robustness(out io.Writer, s *simulate.Scenario, seed uint64, seeds int, contestants []contestant) []summary {
 	var summaries []summary
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "VARIANT\tPOLICY\tLATE median/worst\tOF PEOPLE\tOF HPA\tPOD-HOURS OF HPA\tADVICE AFTER ROLLOUT\tRIGHT/WRONG")
+	fmt.Fprintf(out, "%-16s %-28s %-13s %-15s %-15s %-11s %-12s %s\n", "", "median/worst", "LATE", "OF PEOPLE'S", "OF THE HPA'S", "POD-HOURS", "ADVICE", "RIGHT, WRONG")
 	for _, v := range variants {
 		var replays []*replay
 		for i := range seeds {
@@ -66,15 +64,19 @@ func robustness(out io.Writer, s *simulate.Scenario, seed uint64, seeds int, con
 		}
 		for i, c := range contestants {
 			sum := summarize(v.name, c.name, i, replays)
-			fmt.Fprintf(table, "%s\t%s\t%.0f/%.0f\t%.4f/%.4f\t%.4f/%.4f\t%.2f/%.2f\t%.0fs/%.0fs\t%d/%d of %d\n", sum.Variant, sum.Policy,
-				sum.Late.Median, sum.Late.Worst, sum.OfPeople.Median, sum.OfPeople.Worst, sum.OfHPA.Median, sum.OfHPA.Worst,
-				sum.PodHours.Median, sum.PodHours.Worst, sum.AdviceAfterRollout.Median, sum.AdviceAfterRollout.Worst,
-				sum.Advised, sum.Wrong, sum.Runs)
+			fmt.Fprintln(out, sum)
 			summaries = append(summaries, sum)
 		}
 	}
-	table.Flush()
 	return summaries
+}
+
+// String is one line of the table.
+func (s summary) String() string {
+	pair := func(format string, p spread) string { return fmt.Sprintf(format+"/"+format, p.Median, p.Worst) }
+	amounts := fmt.Sprintf("%s/%s", simulate.Amount(int64(s.Late.Median)), simulate.Amount(int64(s.Late.Worst)))
+	return fmt.Sprintf("%-16s %-28s %-13s %-15s %-15s %-11s %-12s %d, %d of %d", s.Variant, s.Policy, amounts, pair("%.4f", s.OfPeople), pair("%.4f", s.OfHPA),
+		pair("%.2f", s.PodHours), pair("%.0fs", s.AdviceAfterRollout), s.Advised, s.Wrong, s.Runs)
 }
 
 func summarize(variant, policy string, i int, replays []*replay) summary {

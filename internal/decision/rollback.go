@@ -69,14 +69,19 @@ func (b *Rollback) refusal(seen *Observation, s *Memory, plan *scaling.Plan) str
 			owner, seen.Target.Name, capacityv1alpha1.AnnotationForceRollback, seen.QueueScaler.Namespace)
 	}
 	if !b.threatened(seen, s, plan) {
-		return "the objective is met, and would be at the highest arrival rate that was seen"
+		return "the objective is met, has been since it runs, and would be at the highest arrival rate that was seen"
 	}
 	return ""
 }
 
-// threatened: the objective is missed, or would be at the highest arrival rate of the ledger even with all replicas that are allowed.
+// missedBlocks at whose end the objective was missed are no accident: as many as the first look at a revision takes.
+const missedBlocks = 4
+
+// threatened: the objective is missed, or was for some minutes since the revision runs (that it is met again is then the work of slots
+// and further replicas, and the next rise of arrivals may find none left), or would be at the highest arrival rate of the ledger even
+// with all replicas that are allowed.
 func (b *Rollback) threatened(seen *Observation, s *Memory, plan *scaling.Plan) bool {
-	if plan.ObjectiveMet.Status == "False" {
+	if plan.ObjectiveMet.Status == "False" || b.From.Missed() >= missedBlocks {
 		return true
 	}
 	highest := 0.0

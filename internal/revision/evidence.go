@@ -36,6 +36,8 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 	r.noteThroughput(b.Rate, b.End)
 	if c.ObjectiveMet {
 		r.HighestArrival = max(r.HighestArrival, b.Arrival)
+	} else {
+		r.missed++
 	}
 	if b.Saturated {
 		if !c.Ineffective {

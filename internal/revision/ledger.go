@@ -44,7 +44,7 @@ func Restore(records []*Record) Ledger {
 	return Ledger{records: slices.Clone(tail(records, most))}
 }
 
-// Records, the newest last. They are not to be changed.
+// Records are what is known of each revision, the newest last. They are not to be changed.
 func (l *Ledger) Records() []*Record { return l.records }
 
 // Target is what a look saw of the target's revision.
@@ -102,7 +102,7 @@ func (l *Ledger) arrive(r *Record, now time.Time, t Target) {
 	if !t.Completed.IsZero() && t.Completed.Before(now) && t.Change == "" {
 		r.Completed = t.Completed
 	}
-	r.RatesAtEntry, r.Proving = r.RatesSeen, time.Time{}
+	r.RatesAtEntry, r.Proving, r.missed = r.RatesSeen, time.Time{}, 0
 	l.records = append(slices.DeleteFunc(l.records, func(o *Record) bool { return o == r }), r)
 }
 
@@ -231,7 +231,7 @@ func (l *Ledger) RateOf(hash string, otherwise float64) float64 {
 	return otherwise
 }
 
-// DeployedAgain: it came back after it was rolled back automatically.
+// DeployedAgain reports whether it came back after it was rolled back automatically.
 func (r *Record) DeployedAgain() bool {
 	return !r.RolledBack.IsZero() && r.Completed.After(r.RolledBack)
 }

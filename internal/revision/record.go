@@ -102,6 +102,8 @@ type Record struct {
 	against string
 	// measured are the rates of the newest saturated blocks, usable as evidence or not: the service rate to decide by.
 	measured []float64
+	// missed counts the blocks of its present stay at whose end the objective was missed. A restart forgets it.
+	missed int
 }
 
 // KeyOf identifies a revision: its pod-template-hash, and a digest of the marked change, if it is one.
@@ -113,12 +115,12 @@ func KeyOf(hash, change string) string {
 	return hash + "+" + hex.EncodeToString(sum[:5])
 }
 
-// Good: a baseline for others.
+// Good reports whether it is a baseline for others.
 func (r *Record) Good() bool {
 	return r.Standing == KnownGood || r.Standing == Provisional
 }
 
-// Flagged: something is wrong with it. Nothing runs it beside the target itself.
+// Flagged reports whether something is wrong with it. Nothing runs it then beside the target itself.
 func (r *Record) Flagged() bool {
 	return !r.Withdrawn && (r.Verdict == Regressed || r.Verdict == Suspected)
 }
@@ -130,6 +132,9 @@ func (r *Record) Rate() float64 {
 	}
 	return medianOf(tail(r.Rates, keptMeasured))
 }
+
+// Missed is how many blocks of its present stay ended with the objective missed.
+func (r *Record) Missed() int { return r.missed }
 
 // Time is how long one message takes it, in seconds: the median of its newest unsaturated blocks; 0 where that is not known.
 func (r *Record) Time() float64 { return medianOf(tail(r.Times, keptMeasured)) }

@@ -81,8 +81,8 @@ func TestThePageNeedsNothingElse(t *testing.T) {
 
 func TestNumbersForPeople(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 9999: "9999", 12345: "12k", 1234567: "1.23M", 11200000: "11.2M"} {
-		if got := amount(n); got != want {
-			t.Errorf("amount(%d) = %q, want %q", n, got, want)
+		if got := Amount(n); got != want {
+			t.Errorf("Amount(%d) = %q, want %q", n, got, want)
 		}
 	}
 	for n, want := range map[int]string{0: "0s", 119: "119s", 120: "2m", 7199: "119m", 7200: "2h00m", -300: "-5m"} {

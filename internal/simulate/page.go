@@ -106,11 +106,12 @@ func newPage(s *Scenario, results []*Result) *page {
 		p.Title = s.Name
 	}
 	p.Subtitle = fmt.Sprintf("Simulated: the same arrivals, one policy below the other, %s to %s.", s.Start.Format("2 Jan 15:04"), s.End.Format("2 Jan 15:04 MST"))
+	p.Subtitle += found(results)
 	c := &canvas{scenario: s, results: results}
 	p.Panels = append(p.Panels, c.workPanel())
 	p.Bottom = p.Panels[0].Base()
 	for _, r := range results {
-		p.Figures = append(p.Figures, figure{r.Policy, amount(r.LateMessages), fmt.Sprintf("%.0f", r.PodHours), r.Ours})
+		p.Figures = append(p.Figures, figure{r.Policy, Amount(r.LateMessages), fmt.Sprintf("%.0f", r.PodHours), r.Ours})
 		c.draw(p, r)
 		p.Rows = append(p.Rows, row(r))
 		if lines := (timeline{Policy: r.Policy}); len(r.Timeline) > 0 {
@@ -124,8 +125,19 @@ func newPage(s *Scenario, results []*Result) *page {
 	return p
 }
 
+// found says when a bad revision was found out, in the first result where one was.
+func found(results []*Result) string {
+	for _, r := range results {
+		if len(r.Advice) > 0 && r.AfterRolloutSeconds != nil {
+			return fmt.Sprintf(" %s advises to roll revision %d back to %d, %s after its rollout.",
+				r.Policy, r.Advice[0].Against, r.Advice[0].To, span(*r.AfterRolloutSeconds))
+		}
+	}
+	return ""
+}
+
 func row(r *Result) []string {
-	return []string{r.Policy, amount(r.LateMessages), span(r.SecondsBeyondObjective), amount(r.PeakBacklog), span(r.PeakAgeSeconds),
+	return []string{r.Policy, Amount(r.LateMessages), span(r.SecondsBeyondObjective), Amount(r.PeakBacklog), span(r.PeakAgeSeconds),
 		fmt.Sprintf("%.0f", r.PodHours), fmt.Sprint(r.ScaleActions), fmt.Sprint(r.SlotsLent), fmt.Sprint(r.Rollbacks),
 		fmt.Sprintf("%.0f %%", r.Elasticity.UnderAccuracy), fmt.Sprintf("%.0f %%", r.Elasticity.OverAccuracy)}
 }
@@ -153,7 +165,7 @@ func (c *canvas) workPanel() *panel {
 func (c *canvas) draw(p *page, r *Result) {
 	s := r.Series
 	backlog := &panel{Title: r.Policy, Caption: "messages waiting", Top: p.Bottom + 52, Height: backlogHeight}
-	backlog.Note = fmt.Sprintf("%s late · %s beyond the objective · %.0f pod-hours", amount(r.LateMessages), span(r.SecondsBeyondObjective), r.PodHours)
+	backlog.Note = fmt.Sprintf("%s late · %s beyond the objective · %.0f pod-hours", Amount(r.LateMessages), span(r.SecondsBeyondObjective), r.PodHours)
 	most, pods := 0.0, 0.0
 	for _, other := range c.results {
 		most, pods = max(most, highest(other.Series.Backlog)), max(pods, highest(other.Series.Pods))
@@ -184,7 +196,7 @@ func (c *canvas) draw(p *page, r *Result) {
 func (c *canvas) marks(r *Result, top, bottom float64) []pageMark {
 	var marks []pageMark
 	for _, m := range r.Timeline {
-		text := ""
+		var text string
 		switch m.Kind {
 		case RemarkAdvice:
 			text = m.At.Format("15:04") + " roll back, it says"
@@ -297,11 +309,11 @@ func (c *canvas) line(p *panel, every int, values []float64) string {
 // timeTicks are at round hours, at most a dozen.
 func (c *canvas) timeTicks() []tick {
 	every := time.Hour
-	for _, d := range []time.Duration{2, 3, 6, 12, 24, 48, 168, 720, 8760, 87600} {
+	for _, hours := range []int{2, 3, 6, 12, 24, 48, 168, 720, 8760, 87600} {
 		if c.scenario.End.Sub(c.scenario.Start)/every <= 14 {
 			break
 		}
-		every = d * time.Hour
+		every = time.Duration(hours) * time.Hour
 	}
 	var ticks []tick
 	for at := c.scenario.Start.Truncate(every); !at.After(c.scenario.End); at = at.Add(every) {
@@ -324,7 +336,7 @@ func (p *panel) scale(most float64) {
 	step := math.Pow(10, math.Floor(math.Log10(max(most, 1)))) / 2
 	p.max = math.Ceil(max(most, 1)/step) * step
 	for _, v := range []float64{0, p.max / 2, p.max} {
-		text := amount(int64(v))
+		text := Amount(int64(v))
 		p.Ticks = append(p.Ticks, tick{p.y(v), text})
 	}
 }

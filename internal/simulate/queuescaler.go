@@ -74,6 +74,8 @@ type QueueScaler struct {
 	newest   *queue.Reading
 	all      [1][]queue.Reading
 	poll     int
+	// toldAt is the second of the present status.
+	toldAt int
 	// again is when to look again, if there is nothing new before.
 	again time.Time
 
@@ -101,6 +103,7 @@ func (q *QueueScaler) begin(w *Plant) {
 	q.memory = decision.Recall(&q.qs.Status)
 	q.services = []corev1.Service{service(q.qs.Namespace)}
 	q.templates = map[string]slotTemplate{}
+	q.toldAt = -statusEvery
 	q.poll = max(1, int(q.qs.Spec.Queues[0].PollSeconds))
 }
 
@@ -144,8 +147,24 @@ func (q *QueueScaler) reconcile(t int, w *Plant) {
 	d := decision.Decide(seen, &q.memory)
 	done := q.act(t, w, seen, d)
 	q.noteVerdict(t, w)
-	q.qs.Status = decision.StatusOf(seen, d, done, &q.memory)
+	if q.tells(t, d) {
+		q.qs.Status, q.toldAt = decision.StatusOf(seen, d, done, &q.memory), t
+	}
 	q.again = seen.Now.Add(d.Again(seen, done))
+}
+
+// statusEvery is how often the operator writes status at most for changed numbers alone, in seconds.
+const statusEvery = 5
+
+// tells reports whether there is a status to make now: at once where the next look builds on it, else as often as one is written.
+func (q *QueueScaler) tells(t int, d *decision.Decision) bool {
+	told := q.qs.Status.Standby
+	if told == nil {
+		told = &capacityv1alpha1.StandbyStatus{}
+	}
+	return t-q.toldAt >= statusEvery || d.Rollback != nil ||
+		!slices.Equal(d.Pool.Pending, told.Pending) || !d.Pool.RefillAfter.Equal(decision.TimeOf(told.RefillAfter)) ||
+		(d.Plan.Replicas != nil && *d.Plan.Replicas == 0)
 }
 
 func (q *QueueScaler) observe(t int, w *Plant) *decision.Observation {

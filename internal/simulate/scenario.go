@@ -132,6 +132,13 @@ func (s *Scenario) validate() error {
 	case s.Noise.Deviation < 0 || s.Noise.Deviation > 1 || s.ProcessingGrowthPercent < 0 || s.ProcessingGrowthPercent > 1000:
 		return errors.New("noise.deviation must be within 0 and 1, processingGrowthPercent within 0 and 1000")
 	}
+	if err := s.validateRevisions(); err != nil {
+		return err
+	}
+	return s.Arrivals.validate()
+}
+
+func (s *Scenario) validateRevisions() error {
 	known := map[int64]bool{}
 	for i := range s.Revisions {
 		r := &s.Revisions[i]
@@ -149,7 +156,7 @@ func (s *Scenario) validate() error {
 				d.Revision, d.At.Format(time.RFC3339))
 		}
 	}
-	return s.Arrivals.validate()
+	return nil
 }
 
 // Seconds that the scenario lasts.

@@ -17,8 +17,8 @@ func WriteTable(out io.Writer, s *Scenario, results []*Result) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "POLICY\tLATE\tBEYOND\tBACKLOG\tAGE\tPOD-HOURS\tSCALED\tLENT\tUNDER\tOVER\tADVICE")
 	for _, r := range results {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%.0f\t%d\t%d\t%.0f%%\t%.0f%%\t%s\n", r.Policy, amount(r.LateMessages), span(r.SecondsBeyondObjective),
-			amount(r.PeakBacklog), span(r.PeakAgeSeconds), r.PodHours, r.ScaleActions, r.SlotsLent,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%.0f\t%d\t%d\t%.0f%%\t%.0f%%\t%s\n", r.Policy, Amount(r.LateMessages), span(r.SecondsBeyondObjective),
+			Amount(r.PeakBacklog), span(r.PeakAgeSeconds), r.PodHours, r.ScaleActions, r.SlotsLent,
 			r.Elasticity.UnderAccuracy, r.Elasticity.OverAccuracy, r.advice())
 	}
 	if err := table.Flush(); err != nil {
@@ -30,6 +30,7 @@ BEYOND     time in which the backlog could not be worked off within %s
 BACKLOG    the most that waited; AGE: the longest that a message waited
 POD-HOURS  of all pods: starting, serving, standby
 UNDER      replicas missing, OVER: replicas too many, as shares of those needed (SPEC elasticity)
+ADVICE     the first one to roll back, and how long after the rollout it came
 `, span(s.LateSeconds), span(s.ObjectiveSeconds))
 	return nil
 }
@@ -41,7 +42,7 @@ func (r *Result) advice() string {
 	}
 	text := fmt.Sprintf("RollBack:%d", r.Advice[0].To)
 	if r.AfterRolloutSeconds != nil {
-		text += ", " + span(*r.AfterRolloutSeconds) + " after rollout"
+		text += " +" + span(*r.AfterRolloutSeconds)
 	}
 	return text
 }
@@ -76,8 +77,8 @@ func wrap(text string, width int) []string {
 	return append(lines, line)
 }
 
-// amount is a number for people, three digits of it.
-func amount(n int64) string {
+// Amount is a number for people, three digits of it.
+func Amount(n int64) string {
 	switch {
 	case n < 10_000:
 		return fmt.Sprint(n)
