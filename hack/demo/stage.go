@@ -211,8 +211,8 @@ func (s *stage) startOperator(ctx context.Context) error {
 		return fmt.Errorf("%w. Its log is %s", err, relative(s.root, s.operatorLog()))
 	}
 	s.watchOver(p)
-	s.tell.detail(fmt.Sprintf("operator bin/manager ready in %.1f s, as ServiceAccount %s/%s with the role of config/rbac",
-		time.Since(began).Seconds(), operatorNamespace, operatorAccount))
+	s.tell.detail(fmt.Sprintf("operator bin/manager --evidence-block=%s ready in %.1f s, as ServiceAccount %s/%s with the role of config/rbac",
+		evidenceBlock, time.Since(began).Seconds(), operatorNamespace, operatorAccount))
 	return nil
 }
 
