@@ -132,6 +132,19 @@ func (s *Scenario) validate() error {
 	case s.Noise.Deviation < 0 || s.Noise.Deviation > 1 || s.ProcessingGrowthPercent < 0 || s.ProcessingGrowthPercent > 1000:
 		return errors.New("noise.deviation must be within 0 and 1, processingGrowthPercent within 0 and 1000")
 	}
+	if err := s.validateRevisions(); err != nil {
+		return err
+	}
+	for _, d := range s.Deploys {
+		if s.revision(d.Revision) < 0 || d.Seconds < 2 || d.At.Before(s.Start) {
+			return fmt.Errorf("deploy of revision %d at %s: the revision must be known, the time within the scenario, and seconds at least 2",
+				d.Revision, d.At.Format(time.RFC3339))
+		}
+	}
+	return s.Arrivals.validate()
+}
+
+func (s *Scenario) validateRevisions() error {
 	known := map[int64]bool{}
 	for i := range s.Revisions {
 		r := &s.Revisions[i]
@@ -143,13 +156,7 @@ func (s *Scenario) validate() error {
 		}
 		known[r.Number] = true
 	}
-	for _, d := range s.Deploys {
-		if !known[d.Revision] || d.Seconds < 2 || d.At.Before(s.Start) {
-			return fmt.Errorf("deploy of revision %d at %s: the revision must be known, the time within the scenario, and seconds at least 2",
-				d.Revision, d.At.Format(time.RFC3339))
-		}
-	}
-	return s.Arrivals.validate()
+	return nil
 }
 
 // Seconds that the scenario lasts.
