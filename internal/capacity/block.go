@@ -167,6 +167,17 @@ func (e *Estimator) end(saturated bool) {
 	e.restart()
 }
 
+// cut ends the running block where the number of replicas is about to change. What was saturated for most of a minute is evidence:
+// a backlog calls for more replicas, so that there is not much of it.
+func (e *Estimator) cut() {
+	if !e.block.running || !e.block.saturated {
+		return
+	}
+	if length, done := e.since(onset); length >= e.settings.Block*8/10 && done >= blockMessages {
+		e.end(true)
+	}
+}
+
 // restart begins the next block where the last one ended.
 func (e *Estimator) restart() {
 	m := &e.block

@@ -127,6 +127,37 @@ func TestWhatDisturbsABlock(t *testing.T) {
 	}
 }
 
+// More replicas come into service before the minute is over: what was saturated for most of it counts.
+func TestMostOfASaturatedMinuteIsABlock(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		burst   int64
+		seconds int
+		want    int
+	}{
+		{"50 s", 50000, 50, 1},
+		{"45 s", 50000, 45, 0},
+		{"50 s that were not saturated", 0, 50, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPlant(one(), Serving{Replicas: 10, Revision: "a"})
+			p.arrive, p.serve = 60, 62
+			p.burst(c.burst)
+			p.run(c.seconds + 1) // the first reading begins it
+			p.e.Serve(p.now, Serving{Replicas: 12, Revision: "a"})
+			got := p.e.Blocks()
+			if len(got) != c.want {
+				t.Fatalf("%d blocks: %+v", len(got), got)
+			}
+			for _, b := range got {
+				if !b.Saturated || b.Replicas != 10 || math.Abs(b.Rate-6.2) > 1e-9 {
+					t.Errorf("got %+v", b)
+				}
+			}
+		})
+	}
+}
+
 // A reading may be older than the change that was seen before it came: RabbitMQ's statistics are up to 5 s old.
 func TestABlockBeginsWithAReadingFromAfterTheChange(t *testing.T) {
 	p := newPlant(one(), Serving{Replicas: 10, Revision: "a"})

@@ -89,8 +89,12 @@ func (e *Estimator) Restart(i int) {
 // reading from before it. That a pod is young, or what another revision's slot completes, changes nobody's number.
 func (e *Estimator) Serve(now time.Time, s Serving) {
 	was := e.serving
+	changed := s.Disturbed || was.Disturbed || s.Replicas != was.Replicas || s.Others != was.Others || s.Revision != was.Revision
+	if changed {
+		e.cut()
+	}
 	e.serving = s
-	if s.Disturbed || was.Disturbed || s.Replicas != was.Replicas || s.Others != was.Others || s.Revision != was.Revision {
+	if changed {
 		e.block.drop(s.Young)
 		e.block.clear = now
 	}

@@ -255,3 +255,40 @@ func TestDiagnosis(t *testing.T) {
 		})
 	}
 }
+
+// Pods that have just come into service tell little of what a revision does; a few of them do no harm.
+func TestManyYoungPodsAreNoEvidence(t *testing.T) {
+	type change struct {
+		after     time.Duration
+		available int32
+	}
+	for _, c := range []struct {
+		name    string
+		changes []change
+		at      time.Duration
+		want    bool
+	}{
+		{"none came", nil, 0, false},
+		{"a third, just now", []change{{time.Minute, 60}}, time.Minute, true},
+		{"a third, 59 s ago", []change{{time.Minute, 60}}, 119 * time.Second, true},
+		{"a third, a minute ago, and they took long to start", []change{{time.Minute, 60}}, 2 * time.Minute, false},
+		{"a few, just now", []change{{time.Minute, 44}}, time.Minute, false},
+		{"one by one, and many in all", []change{{61 * time.Second, 41}, {62 * time.Second, 42}, {63 * time.Second, 43}, {64 * time.Second, 44},
+			{65 * time.Second, 45}, {66 * time.Second, 46}, {67 * time.Second, 47}, {68 * time.Second, 48}, {69 * time.Second, 49}, {70 * time.Second, 50}}, 75 * time.Second, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			look := func(after time.Duration, asked, available int32) *Observation {
+				return &Observation{Now: noon.Add(after), Target: &appsv1.Deployment{
+					Spec: appsv1.DeploymentSpec{Replicas: &asked}, Status: appsv1.DeploymentStatus{AvailableReplicas: available}}}
+			}
+			g := growth{}.next(look(-time.Minute, 40, 40))
+			g = g.next(look(0, 60, 40))
+			for _, change := range c.changes {
+				g = g.next(look(change.after, 60, change.available))
+			}
+			if got := g.young(noon.Add(c.at), time.Minute); got != c.want {
+				t.Errorf("young: %v, want %v", got, c.want)
+			}
+		})
+	}
+}

@@ -113,14 +113,22 @@ func serving(seen *Observation, s *Memory) capacity.Serving {
 	return now
 }
 
-// growth follows the number of the target's pods, to tell how long they take until available, and whether one is young.
+// growth follows the number of the target's pods, to tell how long they take until available, and whether many are young.
 type growth struct {
 	started          bool
 	asked, available int32
-	// askedAt is when more were asked for, zero once they are available; grewAt is when one became available last.
-	askedAt, grewAt time.Time
+	// askedAt is when more were asked for, zero once they are available.
+	askedAt time.Time
 	// startUp is how long it took from asking until all were available, the last time; 0 before the first.
 	startUp time.Duration
+	// grew are the newest times at which pods became available, and how many.
+	grew [8]grown
+}
+
+// grown is by how many pods there were more, and since when.
+type grown struct {
+	at   time.Time
+	pods int32
 }
 
 func (g growth) next(seen *Observation) growth {
@@ -138,7 +146,7 @@ func (g growth) next(seen *Observation) growth {
 		g.askedAt = seen.Now
 	}
 	if available > g.available {
-		g.grewAt = seen.Now
+		g.grow(seen.Now, available-g.available)
 		if !g.askedAt.IsZero() && available >= asked {
 			g.startUp, g.askedAt = seen.Now.Sub(g.askedAt), time.Time{}
 		}
@@ -147,8 +155,29 @@ func (g growth) next(seen *Observation) growth {
 	return g
 }
 
-// young: the newest pod has been in service for less than a block, or is not two blocks old. What it does is no evidence yet:
-// caches fill, code is compiled.
+// grow notes that there are more pods. Where they come one by one, the oldest entry stands for those before it too: that makes
+// them younger than they are, which costs evidence and no more.
+func (g *growth) grow(now time.Time, pods int32) {
+	last := len(g.grew) - 1
+	lost := g.grew[last]
+	copy(g.grew[1:], g.grew[:])
+	g.grew[0] = grown{now, pods}
+	if now.Sub(lost.at) < 10*time.Minute {
+		g.grew[last].pods += lost.pods
+	}
+}
+
+// fewYoung is the share of the pods that may be young: by no more can they make a rate look lower.
+const fewYoung = 0.1
+
+// young: more than a few pods have been in service for less than a block, or are not two blocks old. What they do is no evidence
+// yet: caches fill, code is compiled.
 func (g growth) young(now time.Time, block time.Duration) bool {
-	return !g.grewAt.IsZero() && now.Sub(g.grewAt) < max(block, 2*block-g.startUp)
+	pods := int32(0)
+	for _, grown := range g.grew {
+		if !grown.at.IsZero() && now.Sub(grown.at) < max(block, 2*block-g.startUp) {
+			pods += grown.pods
+		}
+	}
+	return float64(pods) > fewYoung*float64(g.available)
 }
