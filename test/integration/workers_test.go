@@ -37,8 +37,16 @@ type workers struct {
 	mu sync.Mutex
 	// rates are the messages that a pod completes per second, by the image it runs.
 	rates map[string]float64
-	pods  map[types.UID]*worker
-	busy  sync.WaitGroup
+	// did is what they really completed, which on a machine that does other things too is less.
+	did  map[string]tally
+	pods map[types.UID]*worker
+	busy sync.WaitGroup
+}
+
+// tally are the messages that pods of one image completed, and how long they had work.
+type tally struct {
+	messages int
+	busy     time.Duration
 }
 
 // worker is the process of one pod.
@@ -54,7 +62,7 @@ type worker struct {
 // startWorkers follows the pods of the namespace until the test ends.
 func (w *world) startWorkers(rates map[string]float64) *workers {
 	w.Helper()
-	s := &workers{redis: w.redis, stream: w.key, rates: rates, pods: map[types.UID]*worker{}}
+	s := &workers{redis: w.redis, stream: w.key, rates: rates, did: map[string]tally{}, pods: map[types.UID]*worker{}}
 	if err := w.redis.XGroupCreateMkStream(w.Context(), s.stream, group, "0").Err(); err != nil {
 		w.Fatal(err)
 	}
@@ -109,6 +117,7 @@ func (s *workers) change(image string, rate float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rates[image] = rate
+	delete(s.did, image)
 }
 
 func (s *workers) rate(image string) float64 {
@@ -117,25 +126,48 @@ func (s *workers) rate(image string) float64 {
 	return s.rates[image]
 }
 
+// completed notes a message, and since when its pod had work.
+func (s *workers) completed(image string, since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.did[image]
+	s.did[image] = tally{t.messages + 1, t.busy + time.Since(since)}
+}
+
+// bounds are the least and the most that a pod of an image completed per second: what it really did, and what it was to do.
+func (s *workers) bounds(image string) (least, most float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	least, most = s.rates[image], s.rates[image]
+	if t := s.did[image]; t.busy > 0 {
+		really := float64(t.messages) / t.busy.Seconds()
+		least, most = min(least, really), max(most, really)
+	}
+	return least, most
+}
+
 // work takes messages until the pod is gone. What it has taken it finishes.
 func (s *workers) work(ctx context.Context, t *testing.T, p *worker) {
-	var free time.Time // when it was done with the last message; zero: it was idle since
+	var free, since time.Time // when the last message was to be done, and was; zero: it was idle since
 	for ctx.Err() == nil {
 		p.mu.Lock()
 		open, image := p.open, p.image
 		p.mu.Unlock()
 		var message string
+		if since.IsZero() {
+			since = time.Now()
+		}
 		if open {
 			message = s.take(ctx, t, p.name)
 		}
 		if message == "" {
-			free = time.Time{}
+			free, since = time.Time{}, time.Time{}
 			select {
 			case <-ctx.Done():
 				return
 			case <-p.gone:
 				return
-			case <-time.After(20 * time.Millisecond):
+			case <-time.After(100 * time.Millisecond):
 				continue
 			}
 		}
@@ -147,6 +179,8 @@ func (s *workers) work(ctx context.Context, t *testing.T, p *worker) {
 		if err := s.redis.XAck(ctx, s.stream, group, message).Err(); err != nil && ctx.Err() == nil {
 			t.Errorf("acknowledge a message: %v", err)
 		}
+		s.completed(image, since)
+		since = time.Now()
 	}
 }
 
