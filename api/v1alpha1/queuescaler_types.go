@@ -388,7 +388,7 @@ type DrainObjective struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
 	Concurrency int32 `json:"concurrency,omitempty"`
-	// calibrate is Auto (while no service rate was ever measured, and it has long been quiet, try with slightly fewer replicas until short, bounded backlogs have measured it) or Off.
+	// calibrate is Auto (while no service rate was ever measured, and it has long been quiet, try with slightly fewer replicas until short, bounded backlogs have measured it) or Never.
 	// Auto does so only with a warm slot at hand, above minReplicas, outside rollouts, and by at most 50 percent. Default Auto.
 	// +optional
 	// +default="Auto"
@@ -397,14 +397,14 @@ type DrainObjective struct {
 
 // Calibrate says whether a service rate that was never measured may be found out.
 //
-// +kubebuilder:validation:Enum=Auto;Off
+// +kubebuilder:validation:Enum=Auto;Never
 type Calibrate string
 
 const (
 	// CalibrateAuto finds the service rate out by trying with slightly fewer replicas while it is quiet.
 	CalibrateAuto Calibrate = "Auto"
-	// CalibrateOff measures it only when there happens to be a backlog.
-	CalibrateOff Calibrate = "Off"
+	// CalibrateNever measures it only when there happens to be a backlog. ("Off" would be a boolean in YAML.)
+	CalibrateNever Calibrate = "Never"
 )
 
 // BacklogObjective is a number of messages for each replica.

@@ -17,15 +17,18 @@ import (
 )
 
 const (
-	// perPod is how many messages one pod completes per second.
-	perPod = 8
+	// perPod is how many messages one pod completes per second, badPerPod one of the revision that does less.
+	perPod    = 8
+	badPerPod = 4
+	// badImage is what that revision runs.
+	badImage = "chat/consumer:3"
 	// kubeletDelay is from a label's change to the file /etc/queuescaler/role in the container: 0.1 to 0.3 s on a real node.
 	// Simulated nodes mount nothing, so the consumers wait that long by themselves.
 	kubeletDelay = 300 * time.Millisecond
 )
 
 // consumers are what would run in the pods: each pod in service takes one message at a time from the real queue, works on it
-// for 1/perPod s and acknowledges it. Who is in service is told by the pod itself, as in a real process: by its readiness, and
+// for 1/perPod s and acknowledges it; the bad revision takes longer. Who is in service is told by the pod itself, as in a real process: by its readiness, and
 // in a slot by the label that the role file shows.
 type consumers struct {
 	source        jetstream.Consumer
@@ -44,9 +47,10 @@ func newConsumers(source jetstream.Consumer, a *accounts, r *referee, forceGateO
 
 // worker is the process of one pod.
 type worker struct {
-	pod  string
-	uid  types.UID
-	slot bool
+	pod    string
+	uid    types.UID
+	slot   bool
+	perSec int // what it completes when it always has work
 
 	mu     sync.Mutex
 	open   bool          // it may take a message
@@ -55,6 +59,18 @@ type worker struct {
 	gone   bool
 
 	free time.Time // when the last message was completed, by the work it takes; used by the process only
+}
+
+// perSecond is what a pod completes by the image that it runs.
+func perSecond(pod *corev1.Pod) int {
+	if runsBad(pod) {
+		return badPerPod
+	}
+	return perPod
+}
+
+func runsBad(pod *corev1.Pod) bool {
+	return len(pod.Spec.Containers) > 0 && pod.Spec.Containers[0].Image == badImage
 }
 
 // isSlot tells a slot's pod from one of the Deployment's.
@@ -82,7 +98,7 @@ func (c *consumers) seen(ctx context.Context, pod *corev1.Pod) {
 	c.mu.Lock()
 	w := c.pods[pod.UID]
 	if w == nil {
-		w = &worker{pod: pod.Name, uid: pod.UID, slot: isSlot(pod), wake: make(chan struct{})}
+		w = &worker{pod: pod.Name, uid: pod.UID, slot: isSlot(pod), perSec: perSecond(pod), wake: make(chan struct{})}
 		c.pods[pod.UID] = w
 		c.busy.Go(func() { c.work(ctx, w) })
 	}
@@ -112,17 +128,17 @@ func (c *consumers) ended(pod *corev1.Pod) {
 // wait returns when every process has finished its message, after the context of seen has ended.
 func (c *consumers) wait() { c.busy.Wait() }
 
-// active is the number of pods that may take messages now.
-func (c *consumers) active() int {
+// active is the number of pods that may take messages now, and what they can complete per second together.
+func (c *consumers) active() (pods, perSecond int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := 0
 	for _, w := range c.pods {
 		if w.isOpen() {
-			n++
+			pods++
+			perSecond += w.perSec
 		}
 	}
-	return n
+	return pods, perSecond
 }
 
 func (w *worker) set(open bool) {
@@ -201,7 +217,7 @@ func (c *consumers) complete(w *worker, msg jetstream.Msg) {
 	if began.Sub(w.free) < 50*time.Millisecond {
 		began = w.free // fetching and acknowledging takes none of the time that the work takes
 	}
-	w.free = began.Add(time.Second / perPod)
+	w.free = began.Add(time.Second / time.Duration(w.perSec))
 	id, err := strconv.ParseInt(string(msg.Data()), 10, 64)
 	if err != nil {
 		return // not one of the demo's

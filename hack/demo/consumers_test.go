@@ -100,6 +100,7 @@ func (r *rig) await(what string, ok func(totals) bool) totals {
 func good(t totals) *result {
 	return &result{
 		FirstSlotInService: 1, CapacityWithStandby: 1, CapacityWithoutStandby: 25, SlotsWarm: wantedSlots, SlotsWanted: wantedSlots,
+		RegressionFound: 30, AdvisedRevision: goodRevision, RollbackCured: 45,
 		MessagesSent: t.sent, MessagesDone: t.done, MessagesLost: t.lost, MessagesTakenBySlots: t.bySlots,
 		SlotMessagesVerified: t.verified, MessagesTakenByUnlent: t.byUnlentSlots, firstTakenByUnlent: t.firstFault,
 	}

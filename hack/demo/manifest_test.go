@@ -53,4 +53,14 @@ func TestManifestFitsTheStory(t *testing.T) {
 	if busyRate <= minReplicas*perPod || busyRate >= (minReplicas+wantedSlots)*perPod {
 		t.Error("during the rollout the pods must not suffice without slots, and must with them")
 	}
+	if busyRate <= maxReplicas*badPerPod || busyRate >= maxReplicas*perPod {
+		t.Error("all pods of the bad revision must not suffice, and those of the good one must")
+	}
+	if wanted := math.Ceil(busyRate / (perPod * 0.8)); wanted != maxReplicas {
+		t.Errorf("without a backlog %v pods are wanted: the number of pods must stay while they are measured", wanted)
+	}
+	// So the first revision is measured with all pods, and those after it can be compared.
+	if window := *qs.Spec.Behavior.ScaleDown.StabilizationWindowSeconds; window <= podReadySeconds+2*int32(evidenceBlock.Seconds()) {
+		t.Errorf("pods are taken away %d s after a backlog, and are young until then", window)
+	}
 }

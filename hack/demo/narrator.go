@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 
 	"github.com/queuescaler/queuescaler/api/v1alpha1"
@@ -72,7 +73,7 @@ func (n *narrator) print(text string) {
 func (n *narrator) intro(o options) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.print(n.color(bold, "QueueScaler, demonstrated. About 4 minutes."))
+	n.print(n.color(bold, "QueueScaler, demonstrated. About 5 minutes."))
 	for _, line := range wrap("Real: etcd, the Kubernetes control plane, the NATS JetStream server, every message, and the operator, "+
 		"which runs as it ships. Simulated: the nodes and what runs in the pods.", width) {
 		n.print(line)
@@ -159,6 +160,9 @@ func (n *narrator) event(e *eventsv1.Event) {
 		if condition == v1alpha1.ConditionScalingLimited {
 			return // that a calm queue needs fewer pods than minReplicas is not of the story
 		}
+		if condition == v1alpha1.ConditionThroughputRegressed && e.Type == corev1.EventTypeWarning {
+			return // the advice has it all, and comes with it
+		}
 		note = rest
 	}
 	n.operator(fmt.Sprintf("%s: %s", e.Reason, note))
@@ -177,8 +181,8 @@ func (n *narrator) scaler(qs *v1alpha1.QueueScaler) {
 	n.last = this
 	n.mu.Unlock()
 	switch qs.Status.Summary {
-	case v1alpha1.SummaryHealthy, v1alpha1.SummaryScaling, v1alpha1.SummaryLending:
-		return
+	case v1alpha1.SummaryHealthy, v1alpha1.SummaryScaling, v1alpha1.SummaryLending, v1alpha1.SummaryRegressed:
+		return // of a regression, the advice is what matters
 	}
 	if !same {
 		n.operator(fmt.Sprintf("[%s] %s", qs.Status.Summary, d.Message))
@@ -214,6 +218,13 @@ func (n *narrator) progress(at time.Time, x sample, highest int64) {
 		text += fmt.Sprintf(" + %d lent", x.lent)
 	}
 	n.print(n.clock(at) + n.color(dim, fmt.Sprintf("%-*s ", whoWidth, "backlog")+text))
+}
+
+// command prints one that somebody runs.
+func (n *narrator) command(command string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.print(n.color(dim, "$ ") + n.color(bold, command) + "\n")
 }
 
 // table prints the output of a command, with columns two apart so that it fits.
@@ -273,6 +284,9 @@ func (n *narrator) summary(r *result, jsonPath, pagePath string, keep bool) {
 	n.print(n.color(bold, fmt.Sprintf("    without standby  %5.1f s", r.CapacityWithoutStandby)) +
 		"   the first pod that the Deployment added, same run")
 	n.print(fmt.Sprintf("  Writes to the Deployment during the rollout of %d s: %d (audit log)", int(r.RolloutSeconds), r.TargetWrites))
+	n.print(fmt.Sprintf("  A revision that does half as much: found %.0f s after its rollout, while it", r.RegressionFound))
+	n.print(fmt.Sprintf("    had more work than it could do; advice: roll back to revision %d;", r.AdvisedRevision))
+	n.print(fmt.Sprintf("    cured %.0f s after the command that was advised", r.RollbackCured))
 	n.print(fmt.Sprintf("  Messages: %d sent, %d done, %d lost, %d redelivered", r.MessagesSent, r.MessagesDone, r.MessagesLost, r.MessagesRedelivered))
 	n.print(fmt.Sprintf("    %d by slots, each looked up: %d while the slot was not lent", r.MessagesTakenBySlots, r.MessagesTakenByUnlent))
 	n.print(fmt.Sprintf("  Slots warm at the end: %d of %d", r.SlotsWarm, r.SlotsWanted))

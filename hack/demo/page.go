@@ -65,7 +65,10 @@ type numbered struct {
 	N          int
 	X, LabelY  float64
 	Time, Text string
+	Alarm      string
 }
+
+func (n numbered) AlarmX() float64 { return n.X - 6 }
 
 // said is what the operator said, for the table.
 type said struct {
@@ -82,15 +85,22 @@ type page struct {
 	Width, Height float64
 	Left, Right   float64
 	Top, Bottom   float64
-	RolloutX      float64
-	RolloutWidth  float64
+	Rollouts      []band
 }
+
+// band is a rollout in the picture.
+type band struct {
+	X, Width float64
+	Text     string
+}
+
+func (b band) TextX() float64 { return b.X + 6 }
 
 func (p page) PlotHeight() float64   { return p.Bottom - p.Top }
 func (p page) TickX() float64        { return p.Left - 7 }
 func (p page) XTextY() float64       { return p.Bottom + 18 }
-func (p page) RolloutTextX() float64 { return p.RolloutX + 6 }
 func (p page) RolloutTextY() float64 { return p.Top + 15 }
+func (p page) AlarmTextY() float64   { return p.Top + 34 }
 
 func (r *recorder) writePage(path string, res *result, remarks []remark) error {
 	r.mu.Lock()
@@ -141,9 +151,8 @@ func (r *recorder) page(res *result, remarks []remark) page {
 		d := time.Duration(s) * time.Second
 		p.XTicks = append(p.XTicks, tick{c.x(r.began.Add(d)), clockText(d)})
 	}
-	if !r.rollout[0].IsZero() {
-		p.RolloutX = c.x(r.rollout[0])
-		p.RolloutWidth = c.x(r.rollout[1]) - p.RolloutX
+	for _, s := range r.rollouts {
+		p.Rollouts = append(p.Rollouts, band{c.x(s.from), c.x(s.to) - c.x(s.from), s.text})
 	}
 	p.Marks = c.number(r.marks)
 	for _, s := range remarks {
@@ -160,7 +169,7 @@ func (c chart) number(marks []mark) []numbered {
 	slices.SortStableFunc(marks, func(a, b mark) int { return a.at.Compare(b.at) })
 	var out []numbered
 	for i, m := range marks {
-		n := numbered{N: i + 1, X: c.x(m.at), LabelY: 34, Time: clockText(m.at.Sub(c.began)), Text: m.text}
+		n := numbered{N: i + 1, X: c.x(m.at), LabelY: 34, Time: clockText(m.at.Sub(c.began)), Text: m.text, Alarm: m.alarm}
 		if i > 0 && n.X-out[i-1].X < 19 && out[i-1].LabelY == 34 {
 			n.LabelY = 13
 		}
@@ -183,7 +192,7 @@ const drainMax = 240
 
 func (c chart) drainPanel() panel {
 	return panel{Title: "Drain time, s", Height: 120, max: drainMax, step: 60, Legend: []legendEntry{
-		{Class: "drain-line", Text: "backlog ÷ (pods at work × 8/s − arrivals)", Line: true},
+		{Class: "drain-line", Text: "backlog ÷ (what the pods at work can do − arrivals)", Line: true},
 		{Class: "objective-line", Text: fmt.Sprintf("objective: %d s", drainSeconds), Line: true},
 		{Class: "never-area", Text: "never: arrivals exceed capacity"},
 	}}
@@ -196,9 +205,10 @@ func (c chart) podsPanel() panel {
 	}
 	return panel{Title: "Pods", Height: 210, max: float64(highest + 1), step: 2, Legend: []legendEntry{
 		{Class: "available-area", Text: "available (Deployment)"},
-		{Class: "lent-area", Text: "lent (slots in service)"},
+		{Class: "bad-area", Text: fmt.Sprintf("of revision %d", badRevision)},
+		{Class: "lent-area", Text: "lent (slots)"},
 		{Class: "desired-line", Text: "desired (published)", Line: true},
-		{Class: "replicas-line", Text: "replicas asked of the Deployment", Line: true},
+		{Class: "replicas-line", Text: "asked of the Deployment", Line: true},
 		{Class: "warm-line", Text: "warm slots", Line: true},
 	}}
 }
@@ -316,6 +326,12 @@ func (c chart) drawDrain(p *panel) {
 func (c chart) drawPods(p *panel) {
 	available := c.steps("available-area", true, func(x sample) float64 { return float64(x.available) })
 	p.draw(available)
+	p.draw(c.steps("bad-area", true, func(x sample) float64 {
+		if x.bad == 0 {
+			return math.NaN()
+		}
+		return float64(x.bad)
+	}))
 	lent := c.steps("lent-area", true, func(x sample) float64 {
 		if x.lent == 0 {
 			return math.NaN()

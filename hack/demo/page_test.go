@@ -43,9 +43,10 @@ func imagined() *recorder {
 		case s < 197:
 			x.available, x.replicas, x.rate, x.desired, x.lent, x.warm = 4, 10, busyRate, 10, 3, 0
 		default:
-			x.available, x.replicas, x.desired = 10, 10, 10
+			x.available, x.replicas, x.desired, x.bad = 10, 10, 10, int(s-197)/3
 		}
 		x.serving = x.available + x.lent
+		x.capacity = x.serving * perPod
 		if s == 62 {
 			backlog += burst
 		}
@@ -67,7 +68,9 @@ func imagined() *recorder {
 	r.markAt(at(171), "rollout over")
 	r.markAt(at(171.2), "scaling resumes")
 	r.markAt(at(204), "backlog worked off, 16/s")
-	r.rolledOut(at(120), at(171))
+	r.marks = append(r.marks, mark{at(228), "regression found", "Regressed, RollBack:2"})
+	r.rolledOut(at(120), at(171), "rollout: held")
+	r.rolledOut(at(200), at(225), "revision 3")
 	return r
 }
 
@@ -87,7 +90,7 @@ func TestPage(t *testing.T) {
 	if found := regexp.MustCompile(`(?i)(https?:|src=|href=|@import|url\(|<script)`).FindString(text); found != "" {
 		t.Errorf("not self-contained: %s", found)
 	}
-	for _, want := range []string{`class="rollout"`, `class="backlog-area"`, `class="lent-area"`, `class="desired-line"`, `class="never-area"`, "All checks hold.",
+	for _, want := range []string{`class="rollout"`, `class="backlog-area"`, `class="lent-area"`, `class="bad-area"`, `class="dot alarm"`, ">Regressed, RollBack:2</text>", "revision 3</text>", `class="desired-line"`, `class="never-area"`, "All checks hold.",
 		"SlotsLent: 3 slots &lt;of&gt; revision 1", "1370 messages at once, and 50/s", "objective: 50 s"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("missing %s", want)

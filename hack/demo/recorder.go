@@ -20,10 +20,12 @@ type sample struct {
 	at        time.Time
 	backlog   int64
 	serving   int // pods that take messages
+	capacity  int // messages that they can complete per second
 	rate      int64
 	desired   int // published by the operator
 	replicas  int // spec.replicas of the Deployment
 	available int
+	bad       int // of the available ones, those of the revision that does less
 	lent      int
 	warm      int
 }
@@ -33,7 +35,7 @@ func (x sample) drain() (seconds float64, never bool) {
 	if x.backlog <= int64(x.serving) { // less than what is taken next
 		return 0, false
 	}
-	gain := float64(x.serving*perPod) - float64(x.rate)
+	gain := float64(x.capacity) - float64(x.rate)
 	if gain <= 0 {
 		return 0, true
 	}
@@ -44,6 +46,14 @@ func (x sample) drain() (seconds float64, never bool) {
 type mark struct {
 	at   time.Time
 	text string
+	// alarm is what the operator says at that moment, in two words; empty: the mark is of something else.
+	alarm string
+}
+
+// stretch is a part of the story's time with a name.
+type stretch struct {
+	from, to time.Time
+	text     string
 }
 
 // recorder keeps what the page shows.
@@ -52,7 +62,8 @@ type recorder struct {
 	began   time.Time
 	samples []sample
 	marks   []mark
-	rollout [2]time.Time
+	// rollouts are in the order in which they began.
+	rollouts []stretch
 }
 
 // record takes samples until ctx ends, and has the narrator tell now and then how things stand.
@@ -69,9 +80,11 @@ func (r *recorder) record(ctx context.Context, s *stage) {
 			if err != nil {
 				continue // it is embedded: only when it is being stopped
 			}
-			x := sample{at: now, backlog: backlog, serving: s.consumers.active(), rate: s.sender.rate()}
+			x := sample{at: now, backlog: backlog, rate: s.sender.rate()}
+			x.serving, x.capacity = s.consumers.active()
 			s.world.look(func(v *view) {
 				x.desired, x.replicas, x.available, x.lent, x.warm = v.desired(), v.replicas(), v.available(), v.lent(), v.warm()
+				x.bad = min(v.bad(), x.available)
 			})
 			r.mu.Lock()
 			r.samples = append(r.samples, x)
@@ -91,12 +104,19 @@ func (r *recorder) mark(format string, args ...any) { r.markAt(time.Now(), forma
 func (r *recorder) markAt(at time.Time, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.marks = append(r.marks, mark{at, fmt.Sprintf(format, args...)})
+	r.marks = append(r.marks, mark{at: at, text: fmt.Sprintf(format, args...)})
 }
 
-// rolledOut keeps when the rollout was.
-func (r *recorder) rolledOut(from, to time.Time) {
+// alarm marks what the operator has found out.
+func (r *recorder) alarm(says, text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.rollout = [2]time.Time{from, to}
+	r.marks = append(r.marks, mark{time.Now(), text, says})
+}
+
+// rolledOut keeps when a rollout was.
+func (r *recorder) rolledOut(from, to time.Time, text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rollouts = append(r.rollouts, stretch{from, to, text})
 }

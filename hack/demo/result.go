@@ -11,8 +11,13 @@ import (
 	"time"
 )
 
-// maxFirstSlot is how long a backlog may wait for the first slot in service, in seconds.
-const maxFirstSlot = 2.0
+const (
+	// maxFirstSlot is how long a backlog may wait for the first slot in service, in seconds.
+	maxFirstSlot = 2.0
+	// maxFound is how long after its rollout a bad revision may go unnoticed, in seconds: until its pods are no longer young,
+	// and then for the 4 measurements that a first verdict takes, twice.
+	maxFound = podReadySeconds + 2*4*2 + 10.0
+)
 
 // result is out/demo.json.
 type result struct {
@@ -32,6 +37,9 @@ type result struct {
 	MessagesTakenByUnlent  int64    `json:"messages_taken_by_unlent_slots"`
 	SlotsWarm              int      `json:"slots_warm_at_end"`
 	SlotsWanted            int      `json:"slots_wanted"`
+	RegressionFound        float64  `json:"regression_found_s"` // from the end of the bad revision's rollout to the operator's verdict
+	AdvisedRevision        int      `json:"advised_revision"`
+	RollbackCured          float64  `json:"rollback_cured_s"` // from the advised command to the objective being met again
 	ForbiddenRequests      int      `json:"operator_requests_forbidden"`
 	ChecksFailed           []string `json:"checks_failed"`
 
@@ -63,6 +71,8 @@ func (r *result) check() []string {
 		r.MessagesTakenBySlots, r.SlotMessagesVerified)
 	expect(r.MessagesTakenByUnlent == 0, "%d messages were taken by slots that were not lent: %s", r.MessagesTakenByUnlent, r.firstTakenByUnlent)
 	expect(r.SlotsWarm == r.SlotsWanted, "%d slots are warm at the end, %d are wanted", r.SlotsWarm, r.SlotsWanted)
+	expect(r.RegressionFound <= maxFound, "the regression was found %.0f s after the rollout, later than %.0f s", r.RegressionFound, maxFound)
+	expect(r.AdvisedRevision == goodRevision, "the advice is to roll back to revision %d, and revision %d is the known-good one", r.AdvisedRevision, goodRevision)
 	if len(r.forbidden) > 0 {
 		expect(false, "the operator's role lacks something: %d requests were forbidden, first %s", len(r.forbidden), r.forbidden[0])
 	}

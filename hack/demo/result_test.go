@@ -31,6 +31,8 @@ func TestCheck(t *testing.T) {
 		{"not looked up", func(r *result) { r.SlotMessagesVerified = 9 }, "10 messages were taken by slots, and for 9 it was checked"},
 		{"idle slots", func(r *result) { r.MessagesTakenBySlots, r.SlotMessagesVerified = 0, 0 }, "no slot took a message"},
 		{"pool short", func(r *result) { r.SlotsWarm = 2 }, "2 slots are warm at the end, 3 are wanted"},
+		{"found late", func(r *result) { r.RegressionFound = 100 }, "the regression was found 100 s after the rollout"},
+		{"wrong advice", func(r *result) { r.AdvisedRevision = badRevision - 2 }, "the advice is to roll back to revision 1, and revision 2 is the known-good one"},
 		{"role too small", func(r *result) { r.forbidden = []string{"get secrets"} }, "first get secrets"},
 	}
 	for _, test := range tests {
@@ -62,7 +64,7 @@ func TestJSONNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"first_slot_in_service_s", "capacity_with_standby_s", "capacity_without_standby_s", "target_writes_during_rollout",
-		"messages_sent", "messages_done", "messages_taken_by_unlent_slots", "slots_warm_at_end", "slots_wanted"} {
+		"regression_found_s", "advised_revision", "rollback_cured_s", "messages_sent", "messages_done", "messages_taken_by_unlent_slots", "slots_warm_at_end", "slots_wanted"} {
 		if _, ok := got[name]; !ok {
 			t.Errorf("%s is missing", name)
 		}

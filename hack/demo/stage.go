@@ -37,9 +37,13 @@ const (
 	operatorAccount   = "queuescaler"
 
 	// podReadySeconds from a pod's start until it is Ready.
-	podReadySeconds = 25
-	// deployAgent is the user agent of whoever starts the rollout, for the audit log.
+	podReadySeconds = 15
+	// evidenceBlock is one measurement of what a pod gets done. Usual: 1m (default).
+	evidenceBlock = 2 * time.Second
+	// deployAgent is the user agent of whoever starts the rollout that the audit log is searched for, laterAgent of who starts
+	// the one after.
 	deployAgent = "demo-deploy"
+	laterAgent  = "demo-later"
 )
 
 //go:embed demo.yaml
@@ -179,8 +183,8 @@ func (s *stage) kubectl(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// startOperator runs bin/manager as a process of its own, with the flags of config/manager and nothing but the token of the
-// ServiceAccount that config/rbac gives its role.
+// startOperator runs bin/manager as a process of its own, with the flags of config/manager and a shorter measurement, and
+// nothing but the token of the ServiceAccount that config/rbac gives its role.
 func (s *stage) startOperator(ctx context.Context) error {
 	kubeconfig, err := s.operatorKubeconfig(ctx)
 	if err != nil {
@@ -197,7 +201,7 @@ func (s *stage) startOperator(ctx context.Context) error {
 	}
 	p, err := startProcess("the operator", log, []string{"KUBECONFIG=" + kubeconfig}, s.bin("manager"),
 		"--leader-elect", "--leader-election-namespace="+operatorNamespace,
-		"--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address="+probes)
+		"--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address="+probes, "--evidence-block="+evidenceBlock.String())
 	if err != nil {
 		return err
 	}
@@ -207,8 +211,8 @@ func (s *stage) startOperator(ctx context.Context) error {
 		return fmt.Errorf("%w. Its log is %s", err, relative(s.root, s.operatorLog()))
 	}
 	s.watchOver(p)
-	s.tell.detail(fmt.Sprintf("operator bin/manager ready in %.1f s, as ServiceAccount %s/%s with the role of config/rbac",
-		time.Since(began).Seconds(), operatorNamespace, operatorAccount))
+	s.tell.detail(fmt.Sprintf("operator bin/manager --evidence-block=%s ready in %.1f s, as ServiceAccount %s/%s with the role of config/rbac",
+		evidenceBlock, time.Since(began).Seconds(), operatorNamespace, operatorAccount))
 	return nil
 }
 

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -19,20 +21,21 @@ import (
 	"github.com/queuescaler/queuescaler/api/v1alpha1"
 )
 
-// What the story does to the queue. demo.yaml has the numbers that go with it: 4 to 10 pods, 50 s, 3 slots.
+// What the story does to the queue. demo.yaml has the numbers that go with it: 4 to 8 pods, 50 s, 3 slots.
 const (
 	calmRate      = 16   // messages/s: half of what 4 pods can do
-	burst         = 2960 // ceil(16/8 + 2960/(50·8)) = 10 pods
-	busyRate      = 50   // messages/s: more than 4 pods can do, less than 4 and 3 slots can
-	rolloutBurst  = 1370 // ceil(50/8 + 1370/(50·8)) = 10 pods
+	burst         = 2360 // ceil(16/8 + 2360/(50·8)) = 8 pods
+	busyRate      = 50   // messages/s: more than 4 pods can do, less than 4 and 3 slots can; ceil(50/(8·80 %)) = 8 pods
+	rolloutBurst  = 500  // ceil(50/8 + 500/(50·8)) = 8 pods
 	minReplicas   = 4
 	wantedSlots   = 3
-	intoRollout   = 17 * time.Second // when the second backlog comes
-	busyAfter     = 8 * time.Second  // how long the peak lasts once the Deployment has caught up
+	goodRevision  = 2
+	badRevision   = 3
+	intoRollout   = 9 * time.Second // when the second backlog comes
 	calmFor       = 6 * time.Second
 	drainSeconds  = 50
-	maxReplicas   = 10
-	ampleForPods  = 3 * time.Minute // to wait for pods that take 25 s, on a slow machine
+	maxReplicas   = 8
+	ampleForPods  = 3 * time.Minute // to wait for pods that take podReadySeconds, on a slow machine
 	ampleForSlots = 5 * time.Minute
 )
 
@@ -44,12 +47,18 @@ type story struct {
 	addedReadyAt time.Time   // when the first pod that the Deployment got for it was Ready
 	rolloutFrom  time.Time
 	rolloutTo    time.Time
+	badFrom      time.Time // the bad revision's rollout
+	badTo        time.Time
+	foundAt      time.Time // when the operator published that it regressed
+	advice       v1alpha1.Diagnosis
+	undoneAt     time.Time // when the person ran the command that was advised
+	curedAt      time.Time // when the rollback was complete, and the objective met again
 }
 
 func newStory(s *stage) *story { return &story{stage: s} }
 
 func (s *story) play(ctx context.Context) error {
-	for _, act := range []func(context.Context) error{s.prologue, s.calm, s.backlog, s.recovery, s.rollout, s.afterRollout, s.calmAgain} {
+	for _, act := range []func(context.Context) error{s.prologue, s.calm, s.backlog, s.recovery, s.rollout, s.afterRollout, s.badRevision, s.regression, s.rollBack, s.calmAgain} {
 		if err := act(ctx); err != nil {
 			return err
 		}
@@ -163,9 +172,10 @@ func (s *story) recovery(ctx context.Context) error {
 }
 
 func (s *story) rollout(ctx context.Context) error {
-	s.tell.act("A rollout", "A new image is deployed: kubectl set image deployment/chat consumer=chat/consumer:2. Old pods are replaced by two; each wave takes "+
+	s.tell.act("A rollout", "A new image is deployed: kubectl set image deployment/chat consumer=chat/consumer:2. Half of the pods are replaced at a time; each wave takes "+
 		fmt.Sprint(podReadySeconds)+" s.")
-	if err := s.deploy(ctx); err != nil {
+	s.rolloutFrom = time.Now()
+	if err := s.deploy(ctx, "chat/consumer:2", deployAgent); err != nil {
 		return err
 	}
 	if err := pause(ctx, intoRollout); err != nil {
@@ -193,22 +203,21 @@ func (s *story) rollout(ctx context.Context) error {
 		return err
 	}
 	s.rolloutTo = time.Now()
-	s.recorder.rolledOut(s.rolloutFrom, s.rolloutTo)
+	s.recorder.rolledOut(s.rolloutFrom, s.rolloutTo, "rollout: held")
 	s.tell.act("The rollout is over", fmt.Sprintf("It took %d s.", int(s.rolloutTo.Sub(s.rolloutFrom).Seconds())))
 	return nil
 }
 
-// deploy starts the rollout, and returns when the demo's own watch has seen it.
-func (s *story) deploy(ctx context.Context) error {
+// deploy starts a rollout, and returns when the demo's own watch has seen it.
+func (s *story) deploy(ctx context.Context, image, agent string) error {
 	config := rest.CopyConfig(s.config)
-	config.UserAgent = deployAgent
+	config.UserAgent = agent
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
 	}
-	s.rolloutFrom = time.Now()
-	s.recorder.mark("rollout starts")
-	patch := `{"spec":{"template":{"spec":{"containers":[{"name":"consumer","image":"chat/consumer:2"}]}}}}`
+	s.recorder.mark("rollout of %s starts", image)
+	patch := fmt.Sprintf(`{"spec":{"template":{"spec":{"containers":[{"name":"consumer","image":%q}]}}}}`, image)
 	patched, err := client.AppsV1().Deployments(namespace).Patch(ctx, appName, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{})
 	if err != nil {
 		return err
@@ -229,18 +238,103 @@ func (s *story) afterRollout(ctx context.Context) error {
 		return err
 	}
 	s.tell.say("pods", "The Deployment has caught up.")
-	if err := pause(ctx, busyAfter); err != nil {
+	s.tell.say("queue", "The day goes on: %d messages per second, work for %d pods.", busyRate, maxReplicas)
+	s.recorder.mark("caught up")
+	proved := func(v *view) bool {
+		r := v.revision(goodRevision)
+		return r != nil && r.Standing == v1alpha1.StandingKnownGood
+	}
+	if err := s.world.await(ctx, "the new revision to prove itself", ampleForPods, proved); err != nil {
 		return err
 	}
-	s.tell.say("queue", "The peak is over: %d messages per second again.", calmRate)
-	s.recorder.mark("%d/s again", calmRate)
+	rate := ""
+	s.world.look(func(v *view) { rate = v.revision(goodRevision).ServicePerReplica })
+	s.tell.say("pods", "Revision %d has proved itself under load: %s messages per second and pod. It is known-good now.", goodRevision, rate)
+	s.recorder.mark("revision %d is known-good", goodRevision)
+	return nil
+}
+
+func (s *story) badRevision(ctx context.Context) error {
+	s.tell.act("A bad revision", fmt.Sprintf("In the middle of the day a change to a cache is deployed: %s. Tests were fine; its pods start and are ready "+
+		"as ever. But each completes %d messages per second instead of %d. Nobody has told the operator.", badImage, badPerPod, perPod))
+	s.badFrom = time.Now()
+	if err := s.deploy(ctx, badImage, laterAgent); err != nil {
+		return err
+	}
+	if err := s.world.await(ctx, "the end of the bad revision's rollout", ampleForPods, (*view).complete); err != nil {
+		return err
+	}
+	s.badTo = time.Now()
+	s.recorder.rolledOut(s.badFrom, s.badTo, fmt.Sprintf("revision %d", badRevision))
+	s.recorder.mark("rollout over")
+	return nil
+}
+
+// regression waits until the operator has found out.
+func (s *story) regression(ctx context.Context) error {
+	s.tell.act("More work than usual, or a revision that does less?", fmt.Sprintf("The rollout is over, all pods are ready, and the queue backs up. The operator waits until the pods "+
+		"are no longer young, and measures for %d s at a time what one of them gets done.", int(evidenceBlock.Seconds())))
+	found := func(v *view) bool { return v.summary() == v1alpha1.SummaryRegressed }
+	if err := s.world.await(ctx, "the regression to be found", ampleForPods, found); err != nil {
+		return err
+	}
+	s.foundAt = time.Now()
+	s.world.look(func(v *view) { s.advice = v.diagnosis() })
+	s.recorder.alarm(fmt.Sprintf("Regressed, %s", s.advice.Advice),
+		fmt.Sprintf("regression found, %.0f s after the rollout; advice %s", s.foundAt.Sub(s.badTo).Seconds(), s.advice.Advice))
+	if err := pause(ctx, 500*time.Millisecond); err != nil { // the operator sends its events after it has published
+		return err
+	}
+	return s.showRow(ctx)
+}
+
+// rollBack has a person do what is advised, as it is printed: that is the default, and the row can be read before it is gone.
+func (s *story) rollBack(ctx context.Context) error {
+	command, err := commandOf(s.advice.Message)
+	if err != nil {
+		return err
+	}
+	s.tell.act("The rollback", "Whoever is on call runs the command as it is printed. With onRegression: RollBack the operator would have done it by itself.")
+	if err := pause(ctx, 2*time.Second); err != nil { // to read it
+		return err
+	}
+	s.tell.command(command)
+	s.undoneAt = time.Now()
+	s.recorder.mark("rolled back, as advised")
+	if _, err := s.kubectl(ctx, strings.Fields(command)[1:]...); err != nil {
+		return err
+	}
+	back := func(v *view) bool { return v.complete() && v.bad() == 0 }
+	if err := s.world.await(ctx, "the end of the rollback", ampleForPods, back); err != nil {
+		return err
+	}
+	s.recorder.rolledOut(s.undoneAt, time.Now(), "rollback")
+	cured := func(v *view) bool {
+		return v.diagnosis().Cause != v1alpha1.CauseThroughputRegressed && v.condition(v1alpha1.ConditionObjectiveMet) == metav1.ConditionTrue
+	}
+	if err := s.world.await(ctx, "the objective to be met again", ampleForPods, cured); err != nil {
+		return err
+	}
+	s.curedAt = time.Now()
+	s.recorder.mark("cured, %.0f s after the command", s.curedAt.Sub(s.undoneAt).Seconds())
+	s.tell.say("queue", "Cured: the backlog drains in time again. The day is over: %d messages per second.", calmRate)
 	s.sender.setRate(calmRate)
 	if err := s.awaitBacklog(ctx, 20); err != nil {
 		return err
 	}
 	s.tell.say("queue", "The backlog is worked off.")
 	s.recorder.mark("backlog worked off")
-	return s.world.await(ctx, "the slots to return and be warm again", ampleForSlots, (*view).poolWarm)
+	return s.world.await(ctx, "the slots to be warm", ampleForSlots, (*view).poolWarm)
+}
+
+// commandOf is the command in the operator's advice.
+func commandOf(advice string) (string, error) {
+	_, rest, found := strings.Cut(advice, "Roll back: kubectl ")
+	if !found {
+		return "", fmt.Errorf("the advice has no command: %s", advice)
+	}
+	command, _, _ := strings.Cut(rest, ". ")
+	return "kubectl " + strings.TrimSuffix(command, "."), nil
 }
 
 func (s *story) awaitBacklog(ctx context.Context, below int64) error {
@@ -262,7 +356,7 @@ func (s *story) awaitBacklog(ctx context.Context, below int64) error {
 }
 
 func (s *story) calmAgain(ctx context.Context) error {
-	s.tell.act("Calm", fmt.Sprintf("%d slots are warm, now of the new revision.", wantedSlots))
+	s.tell.act("Calm", fmt.Sprintf("%d slots are warm, of the revision that is known-good.", wantedSlots))
 	if err := pause(ctx, calmFor); err != nil {
 		return err
 	}
@@ -343,11 +437,18 @@ func (s *story) result() (*result, error) {
 		MessagesTakenByUnlent:  t.byUnlentSlots,
 		SlotMessagesVerified:   t.verified,
 		SlotsWanted:            wantedSlots,
+		RegressionFound:        seconds(s.foundAt.Sub(s.badTo)),
+		RollbackCured:          seconds(s.curedAt.Sub(s.undoneAt)),
 		ForbiddenRequests:      len(refused(events, "system:serviceaccount:"+operatorNamespace+":"+operatorAccount)),
 		firstTakenByUnlent:     t.firstFault,
 		forbidden:              refused(events, "system:serviceaccount:"+operatorNamespace+":"+operatorAccount),
 		writesDuringRollout:    rollout.writes,
 	}
 	s.world.look(func(v *view) { r.SlotsWarm = v.warm() })
+	if _, number, ok := strings.Cut(s.advice.Advice, v1alpha1.AdviceRollBack+":"); ok {
+		if r.AdvisedRevision, err = strconv.Atoi(number); err != nil {
+			return nil, err
+		}
+	}
 	return r, nil
 }

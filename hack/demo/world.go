@@ -180,6 +180,44 @@ func (v *view) lent() int {
 	return v.count(func(p *corev1.Pod) bool { return isSlot(p) && p.Labels[v1alpha1.LabelRole] == v1alpha1.RoleActive })
 }
 
+// bad are the Deployment's ready pods of the revision that does less.
+func (v *view) bad() int {
+	return v.count(func(p *corev1.Pod) bool { return !isSlot(p) && ready(p) && runsBad(p) })
+}
+
+// revision is what the operator published of the revision with this number; nil: nothing.
+func (v *view) revision(number int64) *v1alpha1.RevisionStatus {
+	if v.scaler == nil {
+		return nil
+	}
+	for i := range v.scaler.Status.Revisions {
+		if r := &v.scaler.Status.Revisions[i]; r.Revision == number {
+			return r
+		}
+	}
+	return nil
+}
+
+// condition is the status that the operator published of a condition; Unknown while it has not.
+func (v *view) condition(kind string) metav1.ConditionStatus {
+	if v.scaler != nil {
+		for _, c := range v.scaler.Status.Conditions {
+			if c.Type == kind {
+				return c.Status
+			}
+		}
+	}
+	return metav1.ConditionUnknown
+}
+
+// diagnosis is what the operator published; the zero value while it has not.
+func (v *view) diagnosis() v1alpha1.Diagnosis {
+	if v.scaler == nil || v.scaler.Status.Diagnosis == nil {
+		return v1alpha1.Diagnosis{}
+	}
+	return *v.scaler.Status.Diagnosis
+}
+
 // poolWarm is true when all slots are warm, by their pods and by what the operator publishes.
 func (v *view) poolWarm() bool {
 	if v.warm() != wantedSlots || v.lent() > 0 || v.scaler == nil || v.scaler.Status.Standby == nil {

@@ -252,7 +252,7 @@ type highest struct {
 	now, last float64
 }
 
-const halfHour = 30 * time.Minute
+const half = 30 * time.Minute
 
 func (h highest) with(at time.Time, rate float64) highest {
 	h = h.on(at)
@@ -268,10 +268,10 @@ func (h highest) at(at time.Time) float64 {
 // on begins a new half hour when the last one is over.
 func (h highest) on(at time.Time) highest {
 	switch since := at.Sub(h.since); {
-	case since < 0, since >= 2*halfHour:
+	case since < 0, since >= 2*half:
 		return highest{since: at}
-	case since >= halfHour:
-		return highest{since: h.since.Add(halfHour), last: h.now}
+	case since >= half:
+		return highest{since: h.since.Add(half), last: h.now}
 	}
 	return h
 }

@@ -104,7 +104,7 @@ func (d *day) work(second int) {
 func (d *day) learn(second int) scaling.ServiceRate {
 	serving := d.available(second) + d.lent
 	d.estimator.Serve(d.now, capacity.Serving{Replicas: serving, Revision: "6", Disturbed: d.available(second) < d.replicas})
-	d.estimator.Observe(0, queue.Reading{Time: d.now, Depth: d.depth, InFlight: new(int64(min(d.depth, int64(serving)))),
+	d.estimator.Observe(0, queue.Reading{Time: d.now, Depth: d.depth, InFlight: new(min(d.depth, int64(serving))),
 		ArrivedTotal: new(d.arrived), CompletedTotal: new(d.completed)})
 	for _, b := range d.estimator.Blocks() {
 		if b.Saturated {

@@ -16,7 +16,7 @@ import (
 // calibrate carries the calibration on, and takes its factor into the rate that is decided by.
 func (d *Decision) calibrate(seen *Observation, s *Memory) {
 	drain := d.Policy.Drain
-	if drain == nil || seen.QueueScaler.Spec.Objective.Drain.Calibrate == capacityv1alpha1.CalibrateOff {
+	if drain == nil || seen.QueueScaler.Spec.Objective.Drain.Calibrate == capacityv1alpha1.CalibrateNever {
 		s.Calibration = capacity.Calibration{}
 		return
 	}

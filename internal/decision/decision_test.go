@@ -35,7 +35,7 @@ func TestMemorySurvivesInStatus(t *testing.T) {
 		Soak:     rollout.Soak{Hash: "c", Since: noon.Add(-time.Hour), SoakedHash: "a"},
 		Restored: "b", Released: "c", LastScale: noon,
 	}
-	qs := &capacityv1alpha1.QueueScaler{ObjectMeta: metav1.ObjectMeta{UID: "qs"}}
+	qs := &capacityv1alpha1.QueueScaler{}
 	qs.Status.LastScaleTime = StatusTime(s.LastScale)
 	qs.Status.Rollout = &capacityv1alpha1.RolloutStatus{State: capacityv1alpha1.RolloutRolling, Since: StatusTime(noon), Memory: s.memoryStatus()}
 	got := Recall(&qs.Status)

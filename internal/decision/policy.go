@@ -90,6 +90,7 @@ func priorRate(spec *capacityv1alpha1.QueueScalerSpec) float64 {
 	return rate
 }
 
+// SoakTime is how long a revision stays after its rollout until the pool may run it.
 func SoakTime(spec *capacityv1alpha1.QueueScalerSpec) time.Duration {
 	if spec.Rollout == nil {
 		return seconds(600)
@@ -108,6 +109,7 @@ func Suspended(spec *capacityv1alpha1.QueueScalerSpec, now time.Time) (bool, tim
 	return now.Before(spec.SuspendUntil.Time), spec.SuspendUntil.Time
 }
 
+// WantsPool reports whether a pool is asked for.
 func WantsPool(spec *capacityv1alpha1.QueueScalerSpec) bool { return spec.Standby.Replicas > 0 }
 
 func seconds(n int32) time.Duration { return time.Duration(n) * time.Second }

@@ -310,6 +310,7 @@ func Clip(s string, limit int) string {
 	return s[:cut] + "…"
 }
 
+// TimeOf is a time of status; zero where there is none.
 func TimeOf(t *metav1.Time) time.Time {
 	if t == nil {
 		return time.Time{}

@@ -88,6 +88,7 @@ func waitingReason(pod *corev1.Pod) string {
 	return ""
 }
 
+// ReplicasOf is how many replicas a Deployment asks for.
 func ReplicasOf(d *appsv1.Deployment) int32 {
 	if d.Spec.Replicas == nil {
 		return 1

@@ -64,7 +64,7 @@ func TestWhatIsNotKnownHasNoSeries(t *testing.T) {
 		got[f.GetName()] = len(f.GetMetric())
 	}
 	want := map[string]int{
-		"queuescaler_target_replicas": 1, "queuescaler_available_replicas": 1, "queuescaler_rollout_in_progress": 1,
+		"queuescaler_target_replicas": 1, "queuescaler_available_replicas": 1, "queuescaler_rollout_in_progress": 1, "queuescaler_throughput_regressed": 1, "queuescaler_rollback_advised": 1,
 		"queuescaler_held": 1, "queuescaler_queue_reading_fresh": 1, "queuescaler_reaction_seconds": 1,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

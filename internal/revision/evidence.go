@@ -194,7 +194,9 @@ func (l *Ledger) prove(r *Record, b capacity.Block, c Circumstances) {
 		// It is its own measure: so its rate has to be measured, or it has to have been watched for long enough.
 		proved = c.ObjectiveMet && r.RatesSeen >= leastBaseline || proved && b.End.Sub(r.Since) >= provisionalFor
 	}
-	if proved || (r.Standing == Soaked && r.Verdict == NoRegression) {
+	// With fewer blocks it would be a baseline that nothing can be compared with.
+	cleared := r.Standing == Soaked && r.Verdict == NoRegression && len(r.baseline()) >= leastBaseline
+	if proved || cleared {
 		r.Standing, r.Since, r.Proving = KnownGood, b.End, time.Time{}
 	}
 }

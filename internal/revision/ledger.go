@@ -44,7 +44,7 @@ func Restore(records []*Record) Ledger {
 	return Ledger{records: slices.Clone(tail(records, most))}
 }
 
-// Records, the newest last. They are not to be changed.
+// Records are what is known of each revision, the newest last. They are not to be changed.
 func (l *Ledger) Records() []*Record { return l.records }
 
 // Target is what a look saw of the target's revision.
@@ -231,7 +231,7 @@ func (l *Ledger) RateOf(hash string, otherwise float64) float64 {
 	return otherwise
 }
 
-// DeployedAgain: it came back after it was rolled back automatically.
+// DeployedAgain reports whether it came back after it was rolled back automatically.
 func (r *Record) DeployedAgain() bool {
 	return !r.RolledBack.IsZero() && r.Completed.After(r.RolledBack)
 }

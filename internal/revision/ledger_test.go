@@ -167,6 +167,25 @@ func TestARevisionProvesItself(t *testing.T) {
 	}
 }
 
+// A first verdict takes 4 blocks, a baseline 6: a revision that is good after 4 does not become one that nothing is compared with.
+func TestWhatIsKnownGoodCanBeComparedWith(t *testing.T) {
+	w := watch(t)
+	w.deploy("six", 6, true)
+	w.blocks(20, 10)
+	w.deploy("seven", 7, true)
+	w.blocks(4, 10)
+	w.want("seven", Soaked, NoRegression, ServiceRate)
+	w.wantKnownGood("six")
+	w.blocks(2, 10)
+	w.want("seven", KnownGood, NoRegression, ServiceRate)
+	w.deploy("eight", 8, true)
+	w.blocks(4, 5, missed)
+	w.want("eight", Soaked, Regressed, ServiceRate)
+	if b := w.Baseline(); b == nil || b.Hash != "seven" {
+		t.Errorf("eight is compared with %+v", b)
+	}
+}
+
 func TestProcessingTimeTellsAtNight(t *testing.T) {
 	for _, c := range []struct {
 		name    string

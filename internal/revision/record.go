@@ -115,12 +115,12 @@ func KeyOf(hash, change string) string {
 	return hash + "+" + hex.EncodeToString(sum[:5])
 }
 
-// Good: a baseline for others.
+// Good reports whether it is a baseline for others.
 func (r *Record) Good() bool {
 	return r.Standing == KnownGood || r.Standing == Provisional
 }
 
-// Flagged: something is wrong with it. Nothing runs it beside the target itself.
+// Flagged reports whether something is wrong with it. Nothing runs it then beside the target itself.
 func (r *Record) Flagged() bool {
 	return !r.Withdrawn && (r.Verdict == Regressed || r.Verdict == Suspected)
 }

@@ -195,7 +195,7 @@ func (e Evidence) judge(t look, c Comparison) Verdict {
 func (e Evidence) stepped() bool {
 	after := e.ability(e.Present[:min(stepBlocks, len(e.Present))])
 	before := e.ability(e.Baseline[max(0, len(e.Baseline)-stepBlocks):])
-	return median(before)-median(after) >= -math.Log(1-tolerated)
+	return median(before)-median(after) >= -math.Log(1-tolerated)-equal
 }
 
 // ability is the log of each value, with the sign that makes more better.

@@ -35,6 +35,9 @@ func MannWhitney(x, y []float64) float64 {
 	return count(ranks, n, sum)
 }
 
+// equal logarithms differ by no more: a value and its share of 80 % of another are compared, and rounding must not decide.
+const equal = 1e-9
+
 // rank gives the doubled midranks of all values, in ascending order, and the sum of those of x. tied is Σ(t³−t) over the
 // groups of t equal values.
 func rank(x, y []float64) (ranks []int, sum int, tied float64) {
@@ -61,7 +64,7 @@ func rank(x, y []float64) (ranks []int, sum int, tied float64) {
 	ranks = make([]int, len(all))
 	for from := 0; from < len(all); {
 		to := from
-		for ; to < len(all) && all[to].of == all[from].of; to++ {
+		for ; to < len(all) && all[to].of <= all[from].of+equal; to++ {
 			ranks[to] = to
 		}
 		for i := from; i < to; i++ {

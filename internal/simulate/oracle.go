@@ -56,7 +56,7 @@ func (o *Oracle) needs(w *Plant) []int32 {
 	for t, mean := range w.draws.mean {
 		arrives, demand := float64(w.draws.count[t])*r.Inflation, mean*r.Inflation
 		n := w.bounded(int32(math.Ceil(demand/r.PerReplica - 1e-9)))
-		left := 0.0
+		var left float64
 		for ; ; n++ {
 			rate := w.crowded(r.PerReplica, n)
 			left = max(0, backlog+arrives-w.limited(float64(n)*rate*float64(w.draws.service[t])))

@@ -196,7 +196,7 @@ func (c *canvas) draw(p *page, r *Result) {
 func (c *canvas) marks(r *Result, top, bottom float64) []pageMark {
 	var marks []pageMark
 	for _, m := range r.Timeline {
-		text := ""
+		var text string
 		switch m.Kind {
 		case RemarkAdvice:
 			text = m.At.Format("15:04") + " roll back, it says"
@@ -309,11 +309,11 @@ func (c *canvas) line(p *panel, every int, values []float64) string {
 // timeTicks are at round hours, at most a dozen.
 func (c *canvas) timeTicks() []tick {
 	every := time.Hour
-	for _, d := range []time.Duration{2, 3, 6, 12, 24, 48, 168, 720, 8760, 87600} {
+	for _, hours := range []int{2, 3, 6, 12, 24, 48, 168, 720, 8760, 87600} {
 		if c.scenario.End.Sub(c.scenario.Start)/every <= 14 {
 			break
 		}
-		every = d * time.Hour
+		every = time.Duration(hours) * time.Hour
 	}
 	var ticks []tick
 	for at := c.scenario.Start.Truncate(every); !at.After(c.scenario.End); at = at.Add(every) {

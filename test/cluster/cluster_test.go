@@ -37,6 +37,16 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+func TestShell(t *testing.T) {
+	out, err := shared.Shell(t.Context(), `echo "[$(kubectl get node node-1 -o name)]"`)
+	if err != nil || out != "[node/node-1]\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if _, err := shared.Shell(t.Context(), "kubectl get node no-such-node"); err == nil || !strings.Contains(err.Error(), "not found") {
+		t.Errorf("a command that fails: %v", err)
+	}
+}
+
 func TestPodBecomesReadyAndIsAudited(t *testing.T) {
 	namespace := shared.Namespace(t)
 	if stdout, _, err := shared.Kubectl(t.Context(), "-n", namespace, "run", "p", "--image=x"); err != nil || !strings.Contains(stdout, "pod/p created") {
