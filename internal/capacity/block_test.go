@@ -6,6 +6,7 @@ package capacity
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 	"unsafe"
@@ -95,7 +96,7 @@ func TestWhatDisturbsABlock(t *testing.T) {
 		want   bool
 	}{
 		{"nothing", calm, true},
-		{"a pod is young", Serving{Replicas: 10, Revision: "a", Young: true}, true},
+		{"pods that were young until now", Serving{Replicas: 10, Revision: "a", Young: true}, false},
 		{"what another revision's slot completes is known better", Serving{Replicas: 10, Revision: "a", OthersRate: 3}, true},
 		{"a rollout", Serving{Replicas: 10, Revision: "a", Disturbed: true}, false},
 		{"scaling", Serving{Replicas: 11, Revision: "a"}, false},
@@ -118,12 +119,26 @@ func TestWhatDisturbsABlock(t *testing.T) {
 			if got := len(all) > 0; got != c.want {
 				t.Errorf("%d blocks: %+v", len(all), all)
 			}
-			for _, b := range all {
-				if b.Young != c.second.Young {
-					t.Errorf("young: %v", b.Young)
-				}
-			}
 		})
+	}
+}
+
+// While pods are young there are blocks, and they say so. The first one afterwards does not.
+func TestYoungBlocks(t *testing.T) {
+	p := newPlant(one(), Serving{Replicas: 10, Revision: "a"})
+	p.arrive, p.serve = 60, 62
+	p.burst(50000)
+	p.run(30)
+	p.e.Serve(p.now, Serving{Replicas: 10, Revision: "a", Young: true})
+	p.run(100)
+	p.e.Serve(p.now, Serving{Replicas: 10, Revision: "a"})
+	p.run(130)
+	var young []bool
+	for _, b := range p.e.Blocks() {
+		young = append(young, b.Young)
+	}
+	if !slices.Equal(young, []bool{true, true, false, false}) && !slices.Equal(young, []bool{true, false, false}) {
+		t.Errorf("young: %v", young)
 	}
 }
 

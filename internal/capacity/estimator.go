@@ -86,10 +86,12 @@ func (e *Estimator) Restart(i int) {
 }
 
 // Serve says who works on the queues from now on. A change ends the block that is being measured, and none begins with a
-// reading from before it. That a pod is young, or what another revision's slot completes, changes nobody's number.
+// reading from before it; so does the end of youth, for what came before it is no evidence. That a pod is young, or what another
+// revision's slot completes, changes nobody's number.
 func (e *Estimator) Serve(now time.Time, s Serving) {
 	was := e.serving
-	changed := s.Disturbed || was.Disturbed || s.Replicas != was.Replicas || s.Others != was.Others || s.Revision != was.Revision
+	changed := s.Disturbed || was.Disturbed || s.Replicas != was.Replicas || s.Others != was.Others || s.Revision != was.Revision ||
+		was.Young && !s.Young
 	if changed {
 		e.cut()
 	}

@@ -135,12 +135,6 @@ func (s *Scenario) validate() error {
 	if err := s.validateRevisions(); err != nil {
 		return err
 	}
-	for _, d := range s.Deploys {
-		if s.revision(d.Revision) < 0 || d.Seconds < 2 || d.At.Before(s.Start) {
-			return fmt.Errorf("deploy of revision %d at %s: the revision must be known, the time within the scenario, and seconds at least 2",
-				d.Revision, d.At.Format(time.RFC3339))
-		}
-	}
 	return s.Arrivals.validate()
 }
 
@@ -155,6 +149,12 @@ func (s *Scenario) validateRevisions() error {
 			return fmt.Errorf("revision %d: number must be its own, perReplica and inflation above 0", r.Number)
 		}
 		known[r.Number] = true
+	}
+	for _, d := range s.Deploys {
+		if !known[d.Revision] || d.Seconds < 2 || d.At.Before(s.Start) {
+			return fmt.Errorf("deploy of revision %d at %s: the revision must be known, the time within the scenario, and seconds at least 2",
+				d.Revision, d.At.Format(time.RFC3339))
+		}
 	}
 	return nil
 }
