@@ -507,6 +507,10 @@ type RevisionEvidence struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	MostReplicas int32 `json:"mostReplicas,omitempty"`
+	// missedBlocks is how many blocks of its present stay ended with the objective missed.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	MissedBlocks int32 `json:"missedBlocks,omitempty"`
 	// withdrawn means that its verdict no longer counts: after a rollback the rate stayed low, so that it was not this revision.
 	// +optional
 	Withdrawn *bool `json:"withdrawn,omitempty"`

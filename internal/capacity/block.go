@@ -240,7 +240,11 @@ func accounted(from, to *point) bool {
 // waited was the source's own latency. That explains only so much; a longer backlog is one, and the pods slowed down.
 func (e *Estimator) contradicts(b *Block) bool {
 	if !b.Saturated {
-		e.highest = e.highest.with(b.End, b.Rate)
+		steady := b.Rate
+		if b.Throughput > b.Arrival {
+			steady *= b.Arrival / b.Throughput // a rest of an old backlog was worked off: that is saturation, and has its noise
+		}
+		e.highest = e.highest.with(b.End, steady)
 		return false
 	}
 	return e.block.lag < 1.5*latencyMost && b.Rate < contradicts*e.highest.at(b.End)

@@ -50,7 +50,7 @@ func evidenceStatus(r *revision.Record, old *capacityv1alpha1.RevisionEvidence) 
 		ServiceRates: rewrite(old.ServiceRates, old.ServiceRatesSeen, r.Rates, r.RatesSeen), ServiceRatesSeen: int32(r.RatesSeen), ServiceRatesAtEntry: int32(r.RatesAtEntry),
 		ProcessingTimes: rewrite(old.ProcessingTimes, old.ProcessingTimesSeen, r.Times, r.TimesSeen), ProcessingTimesSeen: int32(r.TimesSeen),
 		LowerBounds:  writeSamples(r.Bounds),
-		MostReplicas: int32(r.MostReplicas),
+		MostReplicas: int32(r.MostReplicas), MissedBlocks: int32(r.Missed),
 		Looks: capacityv1alpha1.VerdictLooks{
 			ServiceRate: int32(r.RateWatch.Looks), ServiceRateVerdict: capacityv1alpha1.RevisionVerdict(r.RateWatch.Verdict),
 			ProcessingTime: int32(r.TimeWatch.Looks), ProcessingTimeVerdict: capacityv1alpha1.RevisionVerdict(r.TimeWatch.Verdict),
@@ -94,7 +94,7 @@ func recallRecord(s *capacityv1alpha1.RevisionStatus) *revision.Record {
 	}
 	r.Rates, r.RatesSeen, r.RatesAtEntry = readSamples(e.ServiceRates), int(e.ServiceRatesSeen), int(e.ServiceRatesAtEntry)
 	r.Times, r.TimesSeen = readSamples(e.ProcessingTimes), int(e.ProcessingTimesSeen)
-	r.Bounds, r.MostReplicas = readSamples(e.LowerBounds), float64(e.MostReplicas)
+	r.Bounds, r.MostReplicas, r.Missed = readSamples(e.LowerBounds), float64(e.MostReplicas), int(e.MissedBlocks)
 	r.RateWatch = revision.Watch{Looks: int(e.Looks.ServiceRate), Verdict: revision.Verdict(e.Looks.ServiceRateVerdict)}
 	r.TimeWatch = revision.Watch{Looks: int(e.Looks.ProcessingTime), Verdict: revision.Verdict(e.Looks.ProcessingTimeVerdict)}
 	r.TimeWatch.Stepped = ptr.Deref(e.SteppedAtDeploy, false)

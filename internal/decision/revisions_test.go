@@ -28,7 +28,7 @@ func TestTheLedgerSurvivesInStatus(t *testing.T) {
 			Key: revision.KeyOf("seven", "flag on"), Hash: "seven", Change: "flag on", Number: 7, Completed: noon.Add(2 * time.Hour), Standing: revision.Soaked,
 			Since: noon, Proving: noon, Verdict: revision.Regressed, Basis: revision.ServiceRate, VerdictAt: noon.Add(3 * time.Hour),
 			RateWatch: revision.Watch{Looks: 2, Verdict: revision.Regressed}, TimeWatch: revision.Watch{Looks: 1, Verdict: revision.Inconclusive, Stepped: true},
-			RolledBack: noon.Add(4 * time.Hour), Withdrawn: true,
+			Missed: 5, RolledBack: noon.Add(4 * time.Hour), Withdrawn: true,
 		},
 	}
 	ledger := revision.Restore(records)

@@ -81,7 +81,7 @@ const missedBlocks = 4
 // and further replicas, and the next rise of arrivals may find none left), or would be at the highest arrival rate of the ledger even
 // with all replicas that are allowed.
 func (b *Rollback) threatened(seen *Observation, s *Memory, plan *scaling.Plan) bool {
-	if plan.ObjectiveMet.Status == "False" || b.From.Missed() >= missedBlocks {
+	if plan.ObjectiveMet.Status == "False" || b.From.Missed >= missedBlocks {
 		return true
 	}
 	highest := 0.0

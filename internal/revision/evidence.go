@@ -37,7 +37,7 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 	if c.ObjectiveMet {
 		r.HighestArrival = max(r.HighestArrival, b.Arrival)
 	} else {
-		r.missed++
+		r.Missed++
 	}
 	if b.Saturated {
 		if !c.Ineffective {
@@ -184,15 +184,19 @@ func (l *Ledger) prove(r *Record, b capacity.Block, c Circumstances) {
 		r.Proving = time.Time{}
 		return
 	}
-	if b.Rate < provingShare*good.Highest || !c.ObjectiveMet || c.Growing {
+	// The first one is its own measure, and was what served before anybody watched: an hour with the objective met is enough.
+	enough, needed := b.Rate >= provingShare*good.Highest, provingTime
+	if r.Standing == Provisional {
+		enough, needed = true, provisionalFor
+	}
+	if !enough || !c.ObjectiveMet || c.Growing {
 		r.Proving = time.Time{}
 	} else if r.Proving.IsZero() {
 		r.Proving = b.Start
 	}
-	proved := !r.Proving.IsZero() && b.End.Sub(r.Proving) >= provingTime
-	if r.Standing == Provisional {
-		// It is its own measure: so its rate has to be measured, or it has to have been watched for long enough.
-		proved = c.ObjectiveMet && r.RatesSeen >= leastBaseline || proved && b.End.Sub(r.Since) >= provisionalFor
+	proved := !r.Proving.IsZero() && b.End.Sub(r.Proving) >= needed
+	if r.Standing == Provisional && c.ObjectiveMet && r.RatesSeen >= leastBaseline {
+		proved = true
 	}
 	// With fewer blocks it would be a baseline that nothing can be compared with.
 	cleared := r.Standing == Soaked && r.Verdict == NoRegression && len(r.baseline()) >= leastBaseline

@@ -17,8 +17,8 @@ const (
 	provingTime = 10 * time.Minute
 	// provingShare of the known-good's highest throughput per replica is as much.
 	provingShare = 0.9
-	// provisionalFor is how long the first revision stays provisional at the least where its service rate is not measured: it is
-	// its own measure, and what it was seen to do in the first minutes is none.
+	// provisionalFor is how long the objective has to be met without a break until the first revision is known-good, where its
+	// service rate is not measured before.
 	provisionalFor = time.Hour
 	// sameReplicas is by how much, as a share, there may be more replicas than the baseline ever had, for service rates to be
 	// compared as they are: where many more share what is downstream, each does less. sameShares is how far the share of a queue in the work may be from the baseline's.
@@ -102,7 +102,7 @@ func (l *Ledger) arrive(r *Record, now time.Time, t Target) {
 	if !t.Completed.IsZero() && t.Completed.Before(now) && t.Change == "" {
 		r.Completed = t.Completed
 	}
-	r.RatesAtEntry, r.Proving, r.missed = r.RatesSeen, time.Time{}, 0
+	r.RatesAtEntry, r.Proving, r.Missed = r.RatesSeen, time.Time{}, 0
 	l.records = append(slices.DeleteFunc(l.records, func(o *Record) bool { return o == r }), r)
 }
 

@@ -105,9 +105,11 @@ func TestTheFirstRevisionIsProvisionalUntilItIsMeasured(t *testing.T) {
 func TestTheFirstRevisionThatIsNeverSaturatedIsKnownGoodAfterAnHour(t *testing.T) {
 	w := watch(t)
 	w.deploy("six", 6, true)
+	w.blocks(30, 6, quiet)
+	w.blocks(1, 6, quiet, missed)
 	w.blocks(59, 6, quiet)
 	w.want("six", Provisional, InsufficientData, "")
-	w.blocks(11, 6, quiet)
+	w.blocks(2, 6, quiet)
 	w.want("six", KnownGood, InsufficientData, "")
 }
 

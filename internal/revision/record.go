@@ -79,6 +79,9 @@ type Record struct {
 	// Withdrawn: after a rollback the rate stayed low, so that it was not this revision.
 	Withdrawn bool
 
+	// Missed is how many blocks of its present stay ended with the objective missed.
+	Missed int
+
 	// Rates are messages/s of one replica over the newest usable saturated blocks, RatesSeen how many there were in all and
 	// RatesAtEntry how many when its present stay began.
 	Rates                   []Sample
@@ -102,8 +105,6 @@ type Record struct {
 	against string
 	// measured are the rates of the newest saturated blocks, usable as evidence or not: the service rate to decide by.
 	measured []float64
-	// missed counts the blocks of its present stay at whose end the objective was missed. A restart forgets it.
-	missed int
 }
 
 // KeyOf identifies a revision: its pod-template-hash, and a digest of the marked change, if it is one.
@@ -132,9 +133,6 @@ func (r *Record) Rate() float64 {
 	}
 	return medianOf(tail(r.Rates, keptMeasured))
 }
-
-// Missed is how many blocks of its present stay ended with the objective missed.
-func (r *Record) Missed() int { return r.missed }
 
 // Time is how long one message takes it, in seconds: the median of its newest unsaturated blocks; 0 where that is not known.
 func (r *Record) Time() float64 { return medianOf(tail(r.Times, keptMeasured)) }
