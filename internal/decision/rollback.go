@@ -201,5 +201,5 @@ func numberInHistory(seen *Observation, hash string) int64 {
 
 // RollbackMessage says what was rolled back, to what, and why.
 func RollbackMessage(seen *Observation, s *Memory, d *Decision) string {
-	return sentences(fmt.Sprintf("Rolled back to %s", nameOf(d.Rollback.To)), regressionText(seen, s, &d.Plan), planText(seen))
+	return sentences(fmt.Sprintf("Rolled back to %s: %s", nameOf(d.Rollback.To), regressionText(seen, s, &d.Plan)), planText(seen))
 }
