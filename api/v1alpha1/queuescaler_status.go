@@ -477,7 +477,7 @@ type RevisionEvidence struct {
 	ServiceRates []string `json:"serviceRates,omitempty"`
 	// serviceRatesSeen is how many of them there were in all.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	ServiceRatesSeen int32 `json:"serviceRatesSeen,omitempty"`
 	// processingTimes are seconds of the newest unsaturated blocks, each with messages per second and replica, such as "0.101@6.4". The oldest first.
 	// +optional
@@ -489,7 +489,7 @@ type RevisionEvidence struct {
 	ProcessingTimes []string `json:"processingTimes,omitempty"`
 	// processingTimesSeen is how many of them there were in all.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	ProcessingTimesSeen int32 `json:"processingTimesSeen,omitempty"`
 	// lowerBounds are the highest messages per second and replica of unsaturated blocks, each with the replicas in service.
 	// +optional
@@ -501,19 +501,19 @@ type RevisionEvidence struct {
 	LowerBounds []string `json:"lowerBounds,omitempty"`
 	// serviceRatesAtEntry is how many of serviceRatesSeen there were when its present stay began.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	ServiceRatesAtEntry int32 `json:"serviceRatesAtEntry,omitempty"`
 	// mostReplicas is the largest number of replicas in service that it was seen with.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	MostReplicas int32 `json:"mostReplicas,omitempty"`
 	// missedBlocks is how many blocks of its present stay ended with the objective missed.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	MissedBlocks int32 `json:"missedBlocks,omitempty"`
-	// withdrawn means that its verdict no longer counts: after a rollback the rate stayed low, so that it was not this revision.
+	// flag is Withdrawn where the verdict no longer counts: after a rollback the rate stayed low, so that it was not this revision.
 	// +optional
-	Withdrawn *bool `json:"withdrawn,omitempty"`
+	Flag RevisionFlag `json:"flag,omitempty"`
 	// shares of the queues in its completed work, in their order, as decimals.
 	// +optional
 	// +listType=atomic
@@ -525,9 +525,9 @@ type RevisionEvidence struct {
 	// looks are how often each kind of evidence was tested, and what was found.
 	// +optional
 	Looks VerdictLooks `json:"looks,omitzero"`
-	// steppedAtDeploy is whether the processing time changed with the rollout, and not some time after.
+	// step is AtDeploy where the processing time changed with the rollout, and not some time after.
 	// +optional
-	SteppedAtDeploy *bool `json:"steppedAtDeploy,omitempty"`
+	Step ProcessingStep `json:"step,omitempty"`
 	// provingSince is since when it does as much per replica as the known-good revision ever did. After 10 minutes it is known-good too.
 	// +optional
 	ProvingSince *metav1.Time `json:"provingSince,omitempty"`
@@ -535,18 +535,18 @@ type RevisionEvidence struct {
 
 // VerdictLooks are how often each kind of evidence was tested.
 //
-// +kubebuilder:validation:MinProperties=0
+// +kubebuilder:validation:MinProperties=1
 type VerdictLooks struct {
 	// serviceRate looks.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	ServiceRate int32 `json:"serviceRate,omitempty"`
 	// serviceRateVerdict is what they found.
 	// +optional
 	ServiceRateVerdict RevisionVerdict `json:"serviceRateVerdict,omitempty"`
 	// processingTime looks.
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	ProcessingTime int32 `json:"processingTime,omitempty"`
 	// processingTimeVerdict is what they found.
 	// +optional
@@ -618,10 +618,34 @@ type CalibrationStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
-	// trials is true from when on only short trials are made.
+	// phase is Trials from when on only short trials are made.
 	// +optional
-	Trials *bool `json:"trials,omitempty"`
+	Phase CalibrationPhase `json:"phase,omitempty"`
 	// notBefore is when the next trial may be made at the earliest.
 	// +optional
 	NotBefore *metav1.Time `json:"notBefore,omitempty"`
 }
+
+// RevisionFlag says what became of a verdict.
+//
+// +kubebuilder:validation:Enum=Withdrawn
+type RevisionFlag string
+
+// FlagWithdrawn means that it no longer counts.
+const FlagWithdrawn RevisionFlag = "Withdrawn"
+
+// ProcessingStep says when a processing time changed.
+//
+// +kubebuilder:validation:Enum=AtDeploy
+type ProcessingStep string
+
+// StepAtDeploy means with the rollout.
+const StepAtDeploy ProcessingStep = "AtDeploy"
+
+// CalibrationPhase says how far a calibration is.
+//
+// +kubebuilder:validation:Enum=Trials
+type CalibrationPhase string
+
+// CalibrationTrials means that only short trials are made.
+const CalibrationTrials CalibrationPhase = "Trials"

@@ -110,11 +110,6 @@ func (in *CalibrationStatus) DeepCopyInto(out *CalibrationStatus) {
 		*out = new(int32)
 		**out = **in
 	}
-	if in.Trials != nil {
-		in, out := &in.Trials, &out.Trials
-		*out = new(bool)
-		**out = **in
-	}
 	if in.NotBefore != nil {
 		in, out := &in.NotBefore, &out.NotBefore
 		*out = (*in).DeepCopy()
@@ -522,22 +517,12 @@ func (in *RevisionEvidence) DeepCopyInto(out *RevisionEvidence) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
-	if in.Withdrawn != nil {
-		in, out := &in.Withdrawn, &out.Withdrawn
-		*out = new(bool)
-		**out = **in
-	}
 	if in.Shares != nil {
 		in, out := &in.Shares, &out.Shares
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
 	out.Looks = in.Looks
-	if in.SteppedAtDeploy != nil {
-		in, out := &in.SteppedAtDeploy, &out.SteppedAtDeploy
-		*out = new(bool)
-		**out = **in
-	}
 	if in.ProvingSince != nil {
 		in, out := &in.ProvingSince, &out.ProvingSince
 		*out = (*in).DeepCopy()

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"k8s.io/utils/ptr"
-
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/revision"
 )
@@ -58,10 +56,10 @@ func evidenceStatus(r *revision.Record, old *capacityv1alpha1.RevisionEvidence) 
 		ProvingSince: StatusTime(r.Proving),
 	}
 	if r.TimeWatch.Stepped {
-		e.SteppedAtDeploy = &r.TimeWatch.Stepped
+		e.Step = capacityv1alpha1.StepAtDeploy
 	}
 	if r.Withdrawn {
-		e.Withdrawn = &r.Withdrawn
+		e.Flag = capacityv1alpha1.FlagWithdrawn
 	}
 	for _, share := range r.Shares {
 		e.Shares = append(e.Shares, short(share))
@@ -97,8 +95,8 @@ func recallRecord(s *capacityv1alpha1.RevisionStatus) *revision.Record {
 	r.Bounds, r.MostReplicas, r.Missed = readSamples(e.LowerBounds), float64(e.MostReplicas), int(e.MissedBlocks)
 	r.RateWatch = revision.Watch{Looks: int(e.Looks.ServiceRate), Verdict: revision.Verdict(e.Looks.ServiceRateVerdict)}
 	r.TimeWatch = revision.Watch{Looks: int(e.Looks.ProcessingTime), Verdict: revision.Verdict(e.Looks.ProcessingTimeVerdict)}
-	r.TimeWatch.Stepped = ptr.Deref(e.SteppedAtDeploy, false)
-	r.Proving, r.Withdrawn = TimeOf(e.ProvingSince), ptr.Deref(e.Withdrawn, false)
+	r.TimeWatch.Stepped = e.Step == capacityv1alpha1.StepAtDeploy
+	r.Proving, r.Withdrawn = TimeOf(e.ProvingSince), e.Flag == capacityv1alpha1.FlagWithdrawn
 	for _, share := range e.Shares {
 		r.Shares = append(r.Shares, readNumber(share))
 	}

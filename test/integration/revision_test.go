@@ -525,6 +525,8 @@ func TestIncident(t *testing.T) {
 	s.proven(deployment(fleet), s.watched(rollsBack, scales, pool(2, capacityv1alpha1.GateFile)))
 	s.sender.steady(calm)
 	s.await("a quiet time", func() (bool, string) { n := s.waiting(); return n < 5, fmt.Sprint(n) })
+	// The bad revision is found before it has soaked, however long that takes here: so no slot of it is ever lent.
+	s.changeQS(func(qs *capacityv1alpha1.QueueScaler) { qs.Spec.Rollout.SoakSeconds = ptr.To(int32(600)) })
 	mark := shared.audit.mark(t)
 	s.deploy(badImage)
 	s.awaitRevision(2, "in the ledger, with nothing against it", func(r *capacityv1alpha1.RevisionStatus) bool {
