@@ -618,9 +618,9 @@ type CalibrationStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
-	// phase is Trials from when on only short trials are made.
+	// stage is Trials from when on only short trials are made.
 	// +optional
-	Phase CalibrationPhase `json:"phase,omitempty"`
+	Stage CalibrationStage `json:"stage,omitempty"`
 	// notBefore is when the next trial may be made at the earliest.
 	// +optional
 	NotBefore *metav1.Time `json:"notBefore,omitempty"`
@@ -642,10 +642,10 @@ type ProcessingStep string
 // StepAtDeploy means with the rollout.
 const StepAtDeploy ProcessingStep = "AtDeploy"
 
-// CalibrationPhase says how far a calibration is.
+// CalibrationStage says how far a calibration is.
 //
 // +kubebuilder:validation:Enum=Trials
-type CalibrationPhase string
+type CalibrationStage string
 
 // CalibrationTrials means that only short trials are made.
-const CalibrationTrials CalibrationPhase = "Trials"
+const CalibrationTrials CalibrationStage = "Trials"

@@ -59,7 +59,7 @@ func calibrationStatus(s *Memory) *capacityv1alpha1.CalibrationStatus {
 		Percent: ptr.To(int32(math.Round(100 * (c.Factor() - 1)))), Reason: c.Reason, Message: Clip(c.Message, 1024), NotBefore: StatusTime(c.NotBefore),
 	}
 	if c.Trials {
-		out.Phase = capacityv1alpha1.CalibrationTrials
+		out.Stage = capacityv1alpha1.CalibrationTrials
 	}
 	return out
 }
@@ -69,5 +69,5 @@ func recallCalibration(status *capacityv1alpha1.CalibrationStatus) capacity.Cali
 	if status == nil {
 		return capacity.Calibration{}
 	}
-	return capacity.Calibration{Trials: status.Phase == capacityv1alpha1.CalibrationTrials, NotBefore: TimeOf(status.NotBefore)}
+	return capacity.Calibration{Trials: status.Stage == capacityv1alpha1.CalibrationTrials, NotBefore: TimeOf(status.NotBefore)}
 }
