@@ -322,6 +322,19 @@ func TestTheSourcesLatencyIsNoBacklog(t *testing.T) {
 	}
 }
 
+// What waited for the consumers when they started is no latency of the source's: else a backlog of 15 s would be none for minutes.
+func TestABacklogAtTheStartIsNoLatency(t *testing.T) {
+	p := newPlant(one(), Serving{Replicas: 10, Revision: "a"})
+	p.arrive, p.serve = 60, 100
+	p.burst(900)
+	p.run(40)
+	p.serve = 60
+	p.burst(400)
+	if got, _ := split(p.blocks(120)); len(got) == 0 {
+		t.Error("a backlog of 7 s makes no saturated block")
+	}
+}
+
 // Ten replicas that each need 100 s for a message complete 6 a minute, in no minute the same number.
 func TestLongMessagesAreMeasuredForLonger(t *testing.T) {
 	p := newPlant(one(), Serving{Replicas: 10, Revision: "a"})

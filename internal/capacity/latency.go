@@ -9,9 +9,12 @@ import (
 )
 
 const (
-	// latencies are the samples of depth/X, one every latencyEvery: a day.
+	// latencies are the samples of depth/X, one every latencyEvery: a day. The first latencyFew come quickly: one alone may be of
+	// the moment in which consumers start, and what had waited for them is no latency.
 	latencies    = 288
 	latencyEvery = 5 * time.Minute
+	latencyFew   = 12
+	latencySoon  = 5 * time.Second
 	// latencyMost bounds what is taken for the source's own latency, in seconds.
 	latencyMost = 15.0
 )
@@ -27,7 +30,11 @@ type latency struct {
 
 // observe takes a sample of depth/X if one is due.
 func (l *latency) observe(now time.Time, depth, x float64) {
-	if x <= 0 || (now.Sub(l.at) < latencyEvery && !now.Before(l.at)) {
+	every := latencyEvery
+	if len(l.samples) < latencyFew {
+		every = latencySoon
+	}
+	if x <= 0 || (now.Sub(l.at) < every && !now.Before(l.at)) {
 		return
 	}
 	l.at = now
