@@ -75,6 +75,17 @@ func read(t *testing.T, reader queue.Reader, consumers ...string) []queue.Readin
 	return readings
 }
 
+// readDepth reads a consumer until it has a depth, because the server counts what is pending a moment after it has acknowledged
+// a message to its sender. It returns the last reading when ten seconds are over.
+func readDepth(t *testing.T, reader queue.Reader, consumer string, depth int64) queue.Reading {
+	t.Helper()
+	got := read(t, reader, consumer)[0]
+	for deadline := time.Now().Add(10 * time.Second); got.Depth != depth && time.Now().Before(deadline); {
+		got = read(t, reader, consumer)[0]
+	}
+	return got
+}
+
 // fetch takes so many messages at most, of those that wait.
 func fetch(t *testing.T, c jetstream.Consumer, n int) (taken []jetstream.Msg) {
 	t.Helper()
@@ -122,11 +133,7 @@ func TestCountersAgreeToTheMessage(t *testing.T) {
 			taken[0] = repeated
 			again++
 		}
-		// The server counts what is pending a moment after it has acknowledged a message to its sender.
-		got := read(t, reader, "all")[0]
-		for deadline := time.Now().Add(10 * time.Second); got.Depth != int64(sent-done-len(taken)) && time.Now().Before(deadline); {
-			got = read(t, reader, "all")[0]
-		}
+		got := readDepth(t, reader, "all", int64(sent-done-len(taken)))
 		if got.Depth != int64(sent-done-len(taken)) || *got.InFlight != int64(len(taken)) || *got.ArrivedTotal != int64(sent) ||
 			*got.CompletedTotal != int64(done) || *got.RedeliveredTotal != int64(again) {
 			t.Fatalf("with %d sent, %d in flight, %d done, %d again: depth %d, in flight %d, arrived %d, completed %d, redelivered %d", sent, len(taken), done, again,
@@ -165,7 +172,7 @@ func TestConsumerBegunInMidStream(t *testing.T) {
 	publish(100)
 	c := must(js.CreateConsumer(ctx, "JOBS", jetstream.ConsumerConfig{Durable: "new", DeliverPolicy: jetstream.DeliverNewPolicy, AckPolicy: jetstream.AckExplicitPolicy}))
 	publish(10)
-	before := read(t, reader, "new")[0]
+	before := readDepth(t, reader, "new", 10)
 	if before.Depth != 10 || *before.InFlight != 0 || *before.ArrivedTotal-*before.CompletedTotal != 10 {
 		t.Errorf("before: %+v", before)
 	}
@@ -173,7 +180,7 @@ func TestConsumerBegunInMidStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	taken := fetch(t, c, 5)
-	after := read(t, reader, "new")[0]
+	after := readDepth(t, reader, "new", 4)
 	if len(taken) != 5 || after.Depth != 4 || *after.InFlight != 5 {
 		t.Errorf("after one was deleted and 5 were taken: %+v", after)
 	}
