@@ -89,8 +89,7 @@ type QueueScalerSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	Queues []Queue `json:"queues,omitempty"`
 
-	// driver counts user work, such as orders placed, whatever number of messages each of it makes. With it, a revision that makes more messages per unit of user work
-	// is told from more users. Nothing scales by it. Example, for messages that are made of orders:
+	// driver counts user work, such as orders placed, however many messages each unit of it makes. With it, a revision that makes more messages per unit is told from more users. Nothing scales by it. Example, for messages that are made of orders:
 	//   driver:
 	//     name: orders
 	//     redis:

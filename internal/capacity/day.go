@@ -6,8 +6,8 @@ package capacity
 import "time"
 
 const (
-	// quarterHour is the length of a bucket; 26 hours of them are kept: a day, and what it takes to compare an hour with it.
-	quarterHour = 15 * time.Minute
+	// bucketLength is the length of a bucket; 26 hours of them are kept: a day, and what it takes to compare an hour with it.
+	bucketLength = 15 * time.Minute
 	quarters    = 26 * 4
 	// hourly buckets make what is compared. Each has to be counted for wellCounted of its time, and all of them have to have
 	// leastHourly messages: fewer rise by a fifth by chance.
@@ -31,10 +31,10 @@ type bucket struct {
 	seconds float32
 }
 
-func numberOf(t time.Time) int32 { return int32(t.Unix() / int64(quarterHour/time.Second)) }
+func numberOf(t time.Time) int32 { return int32(t.Unix() / int64(bucketLength/time.Second)) }
 
 func timeOf(number int32) time.Time {
-	return time.Unix(int64(number)*int64(quarterHour/time.Second), 0)
+	return time.Unix(int64(number)*int64(bucketLength/time.Second), 0)
 }
 
 func (d *day) of(number int32) *bucket { return &d[((number%quarters)+quarters)%quarters] }
@@ -67,7 +67,7 @@ func (d *day) hour(before int32, queues int) (rate float64, known bool) {
 	for number := before - hourly; number < before; number++ {
 		b := d.of(number)
 		seconds := float64(b.seconds) / float64(queues)
-		if b.number != number || seconds < wellCounted*quarterHour.Seconds() {
+		if b.number != number || seconds < wellCounted*bucketLength.Seconds() {
 			return 0, false
 		}
 		messages += b.messages
@@ -79,7 +79,7 @@ func (d *day) hour(before int32, queues int) (rate float64, known bool) {
 // ratio is λ in the hour before a quarter over λ in the same hour of the day before; 0: not known.
 func (d *day) ratio(before int32, queues int) float64 {
 	now, known := d.hour(before, queues)
-	then, alsoKnown := d.hour(before-int32(24*time.Hour/quarterHour), queues)
+	then, alsoKnown := d.hour(before-int32(24*time.Hour/bucketLength), queues)
 	if !known || !alsoKnown {
 		return 0
 	}
