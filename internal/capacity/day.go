@@ -8,7 +8,7 @@ import "time"
 const (
 	// bucketLength is the length of a bucket; 26 hours of them are kept: a day, and what it takes to compare an hour with it.
 	bucketLength = 15 * time.Minute
-	quarters    = 26 * 4
+	quarters     = 26 * 4
 	// hourly buckets make what is compared. Each has to be counted for wellCounted of its time, and all of them have to have
 	// leastHourly messages: fewer rise by a fifth by chance.
 	hourly      = 4
