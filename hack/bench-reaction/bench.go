@@ -49,7 +49,9 @@ type bench struct {
 	// replicas of every Deployment, warm and lent slots of every QueueScaler, as seen last.
 	replicas   map[string]int32
 	warm, lent map[string]map[string]bool
-	changed    chan struct{}
+	// gone are the Deployments that have no pod, not one that still ends.
+	gone    map[string]bool
+	changed chan struct{}
 }
 
 func newBench(ctx context.Context, c *cluster.Cluster, op *operator.Operator, url string, say func(string, ...any), random *rand.Rand) (*bench, error) {
@@ -71,7 +73,7 @@ func newBench(ctx context.Context, c *cluster.Cluster, op *operator.Operator, ur
 	b := &bench{
 		cluster: c, op: op, client: api, redis: redis.NewClient(o), url: url, say: say, random: random,
 		replicas: map[string]int32{}, warm: map[string]map[string]bool{}, lent: map[string]map[string]bool{},
-		changed: make(chan struct{}),
+		gone: map[string]bool{}, changed: make(chan struct{}),
 	}
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	if err := api.Create(ctx, ns); err != nil {
@@ -110,7 +112,8 @@ func (b *bench) watch(ctx context.Context) error {
 
 func (b *bench) seeDeployment(o any) {
 	d := o.(*appsv1.Deployment)
-	b.update(func() { b.replicas[d.Name] = ptr.Deref(d.Spec.Replicas, 1) })
+	gone := d.Status.ObservedGeneration >= d.Generation && d.Status.Replicas == 0 && ptr.Deref(d.Status.TerminatingReplicas, 0) == 0
+	b.update(func() { b.replicas[d.Name], b.gone[d.Name] = ptr.Deref(d.Spec.Replicas, 1), gone })
 }
 
 func (b *bench) seePod(o any) {

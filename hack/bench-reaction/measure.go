@@ -59,7 +59,7 @@ func (b *bench) createAll(ctx context.Context, names []string, fromZero bool) er
 	settled := func(name string) bool {
 		if fromZero {
 			replicas, seen := b.replicas[name]
-			return seen && replicas == 0
+			return seen && replicas == 0 && b.gone[name]
 		}
 		return len(b.warm[name]) > 0
 	}

@@ -28,10 +28,11 @@ const (
 	overloadLeast, overloadMost = 1.02, 1.1
 	blockRoom                   = 75 * time.Second
 	// trialMost is how long a trial lasts: the scale-down window, a block, and the quiet that may come instead. After one that
-	// ended with a backlog the next waits for trialsApart: so it is less than 0.1 % of the time that a backlog stands which the
-	// replicas would not work off, and blocks of different days have less noise in common.
+	// ended with a backlog the next waits for trialsApart, and trialsCost times as long as a backlog stood which the replicas would
+	// not work off: that is less than 0.05 % of the time, and blocks of different days have less noise in common.
 	trialMost   = 20 * time.Minute
 	trialsApart = 20 * time.Hour
+	trialsCost  = 2500
 )
 
 // What a Calibration is doing.
@@ -118,19 +119,22 @@ func (c Calibration) Next(now time.Time, in CalibrationInput) Calibration {
 	case !in.sensible():
 		return c.rest().because(CalibrationPaused, "the rates are not known")
 	case !in.Allowed:
+		if c.Trials && c.Rate > 0 {
+			c = c.later(now) // most likely slots are lent: it ended with a backlog
+		}
 		return c.rest().because(CalibrationPaused, "not now: a rollout, a hold, no warm slot, or no replica above min")
 	}
 	c = c.on(now, in)
 	tried := c.rate(base)
 	switch drain := in.drain(tried); {
 	case c.Rate > 0 && in.Saturated > c.Blocks:
-		c = c.rest().later(now)
+		c = c.later(now)
 		return c.because(CalibrationWaiting, "a saturated block measured %.3g/s per replica", base)
 	case c.Rate > 0 && drain > abortDrain*in.Seconds:
-		c = c.rest().later(now)
+		c = c.later(now)
 		return c.because(CalibrationAborted, "backlog %.0f would take %s of %.0f s at %.3g/s per replica", in.Backlog, seconds(drain), in.Seconds, tried)
 	case c.Rate > 0 && c.missed > blockRoom:
-		c = c.rest().later(now)
+		c = c.later(now)
 		return c.because(CalibrationAborted, "backlog %.0f stands at %.3g/s per replica, and makes no block", in.Backlog, tried)
 	case c.Trials && c.Rate > 0 && (c.quietFor(now) || now.Sub(c.Since) >= trialMost):
 		return c.rest().because(CalibrationWaiting, "a trial of %.3g/s per replica ended without a backlog", tried)
@@ -196,15 +200,15 @@ func (c Calibration) raised(now time.Time, in CalibrationInput) Calibration {
 	return c.because(CalibrationRaised, "it was quiet for 10 min: %.3g/s per replica is tried, %.0f%% above the estimate", next, 100*(c.factor-1))
 }
 
-// later makes no more than short trials from now on, and none for some time.
+// later gives up the rate that is tried, makes no more than short trials from now on, and none for some time.
 func (c Calibration) later(now time.Time) Calibration {
-	c.Trials, c.NotBefore = true, now.Add(trialsApart)
-	return c
+	c.Trials, c.NotBefore = true, now.Add(max(trialsApart, trialsCost*c.missed))
+	return c.rest()
 }
 
 // rest gives up the rate that is tried.
 func (c Calibration) rest() Calibration {
-	c.Rate, c.Since, c.Quiet, c.factor = 0, time.Time{}, time.Time{}, 1
+	c.Rate, c.Since, c.Quiet, c.factor, c.missed = 0, time.Time{}, time.Time{}, 1, 0
 	return c
 }
 
@@ -259,12 +263,14 @@ func (in CalibrationInput) asked(rate float64) float64 {
 // Where the estimate is only a lower bound, it is the fewest of these; else the most, for the shortest backlog. 0: none is.
 func (in CalibrationInput) overloaded(arrival float64) float64 {
 	needed := arrival / in.Rate.PerReplica
+	// arrival is the mean of the last ten minutes. What rises has risen by three times the difference when the trial ends.
+	later := (arrival + 3*max(0, *in.Arrival-arrival)) / in.Rate.PerReplica
 	// The longest backlog, and the shortest one of a saturated block, in seconds of arrivals.
 	longest := abortDrain * in.Seconds * (1/in.Utilization - 1)
 	begins := 2 * in.Concurrency / in.Rate.PerReplica
 	fits := func(n float64) bool {
 		grown := begins + blockRoom.Seconds()*(needed/n-1)
-		return grown <= longest && n+float64(in.Warm) >= needed*(1+grown/in.Seconds)
+		return grown <= longest && n+float64(in.Warm) >= later*(1+grown/in.Seconds)
 	}
 	fewest, most := math.Ceil(needed/overloadMost), math.Floor(needed/overloadLeast)
 	if in.Saturated > 0 {

@@ -5,6 +5,7 @@ package capacity
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -83,6 +84,41 @@ func TestABurstIsNotAnArrivalRate(t *testing.T) {
 	e := p.e.Queue(0, 0)
 	near(t, "fast", e.ArrivalFast, 20)
 	near(t, "slow, which leaves the largest sub-window out", e.ArrivalSlow, 20)
+}
+
+// What random arrivals do by chance counts neither way; a surge does, within seconds.
+func TestNoiseIsNoSurge(t *testing.T) {
+	for _, rate := range []float64{4, 40, 400} {
+		random := rand.New(rand.NewPCG(1, 1))
+		e, arrived := NewEstimator(), int64(0)
+		e.Configure(one())
+		e.Serve(start, Serving{Replicas: 4, Revision: "a"})
+		second := func(i int, rate float64) Estimate {
+			for at := random.ExpFloat64() / rate; at < 1; at += random.ExpFloat64() / rate {
+				arrived++
+			}
+			e.Observe(0, reading(start.Add(time.Duration(i)*time.Second), 0, arrived, arrived))
+			return e.Queue(0, 0)
+		}
+		raised, seconds := 0, 20_000
+		for i := range seconds {
+			if got := second(i, rate); got.ArrivalSlow != nil && *got.Arrival > *got.ArrivalSlow {
+				raised++
+			}
+		}
+		if share := float64(raised) / float64(seconds); share > 0.002 {
+			t.Errorf("%v/s: noise counts as a surge for %.2f%% of the time", rate, 100*share)
+		}
+		after := 0
+		for ; after < 60; after++ {
+			if *second(seconds+after, 3*rate).Arrival > 2*rate {
+				break
+			}
+		}
+		if after >= 20 {
+			t.Errorf("%v/s: three times as much was seen after %d s", rate, after)
+		}
+	}
 }
 
 func TestWhatIsNotToldIsUnknown(t *testing.T) {

@@ -17,6 +17,7 @@
 package capacity
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -38,11 +39,14 @@ const (
 	// polls are the readings that the fast estimate looks at, subWindows the parts of the slow one.
 	polls, subWindows = 10, 6
 	subWindow         = 10 * time.Second
+	// chance is how many standard deviations of its noise the fast estimate has to be above the slow one to count. A fleet that
+	// grew for noise keeps the pods until they are 10 % too many.
+	chance = 4
 )
 
 // Estimate is what is known of one queue.
 type Estimate struct {
-	// Arrival is λ for scaling up: the larger of ArrivalFast and ArrivalSlow, messages/s. nil: unknown.
+	// Arrival is λ: ArrivalFast where it is larger by more than chance explains, else ArrivalSlow, messages/s. nil: unknown.
 	Arrival, ArrivalFast, ArrivalSlow *float64
 	// Throughput is X, messages/s. nil: unknown.
 	Throughput *float64
@@ -235,7 +239,7 @@ func (f *flow) estimate(longest time.Duration) Estimate {
 		return e
 	}
 	e.ArrivalFast, e.ArrivalSlow = f.arrivalFast(), f.arrivalSlow(max(subWindow, longest/subWindows))
-	e.Arrival = larger(e.ArrivalFast, e.ArrivalSlow)
+	e.Arrival = f.arrival(e.ArrivalFast, e.ArrivalSlow)
 	if last.hasCompleted {
 		if x, known := f.throughput(); known {
 			e.Throughput = &x
@@ -243,6 +247,20 @@ func (f *flow) estimate(longest time.Duration) Estimate {
 		e.Redelivered = f.redelivered()
 	}
 	return e
+}
+
+// arrival is the fast estimate where it is larger than the slow one by more than chance explains, else the slow one. Of Poisson
+// arrivals the median of n intervals has a variance of about π/2·λ over their whole length.
+func (f *flow) arrival(fast, slow *float64) *float64 {
+	if fast == nil || slow == nil {
+		return larger(fast, slow)
+	}
+	recent := f.recent(polls + 1)
+	span := recent[len(recent)-1].at.Sub(recent[0].at).Seconds()
+	if *fast > *slow+chance*math.Sqrt(math.Pi/2**slow/span) {
+		return fast
+	}
+	return slow
 }
 
 func (f *flow) arrivalFast() *float64 {

@@ -60,7 +60,7 @@ func (b *Rollback) refusal(seen *Observation, s *Memory, plan *scaling.Plan) str
 	case !b.To.RolledBack.IsZero():
 		return fmt.Sprintf("%s was rolled back itself", nameOf(b.To))
 	case b.From.DeployedAgain(), !b.From.RolledBack.IsZero() && seen.Now.Sub(b.From.RolledBack) > rollbackTries:
-		return fmt.Sprintf("%s was rolled back at %s already, and somebody deployed it again", nameOf(b.From), b.From.RolledBack.UTC().Format("2006-01-02 15:04 MST"))
+		return fmt.Sprintf("%s was to be rolled back at %s already, and either that could not be done or somebody deployed it again", nameOf(b.From), b.From.RolledBack.UTC().Format("2006-01-02 15:04 MST"))
 	case seen.Conflict != "":
 		return "another autoscaler acts on the target"
 	case Frozen(seen) != "":
@@ -70,7 +70,8 @@ func (b *Rollback) refusal(seen *Observation, s *Memory, plan *scaling.Plan) str
 		return fmt.Sprintf("%s owns the object and would undo it: revert in Git (to have it done all the same: kubectl annotate deployment %s %s=true -n %s)",
 			owner, seen.Target.Name, capacityv1alpha1.AnnotationForceRollback, seen.QueueScaler.Namespace)
 	}
-	if !b.threatened(seen, s, plan) {
+	// An intent that was stored is carried out: it is not by chance that the objective was missed, nor the end of it that it is met now.
+	if !b.Stored && !b.threatened(seen, s, plan) {
 		return "the objective is met, has been since it runs, and would be at the highest arrival rate that was seen"
 	}
 	return ""

@@ -191,14 +191,18 @@ func (l *Ledger) Rate(prior float64) capacity.ServiceRate {
 	if r == nil {
 		return given(prior)
 	}
+	bound := medianOf(r.Bounds[:min(1, len(r.Bounds))])
 	if rate := r.Rate(); rate > 0 {
+		if len(r.measured) < leastBaseline {
+			rate = max(rate, bound) // few blocks have too much noise to deny what was seen
+		}
 		return capacity.ServiceRate{PerReplica: rate, Known: capacity.Measured}
 	}
 	rate := given(prior)
 	if inherited := l.inherited(); inherited > 0 {
 		rate = given(inherited)
 	}
-	if bound := medianOf(r.Bounds[:min(1, len(r.Bounds))]); bound > rate.PerReplica {
+	if bound > rate.PerReplica {
 		return capacity.ServiceRate{PerReplica: bound, Known: capacity.AtLeast}
 	}
 	return rate

@@ -137,7 +137,7 @@ type Queue struct {
 	// Depth is the newest backlog, InFlight what is being worked on (nil: not told).
 	Depth    int64
 	InFlight *int64
-	// Arrival is λ for scaling up: the larger of the fast and the slow estimate, messages/s. nil: unknown.
+	// Arrival is λ, messages/s. nil: unknown.
 	Arrival *float64
 	// Throughput is X, messages/s completed. nil: unknown.
 	Throughput *float64
