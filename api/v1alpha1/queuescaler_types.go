@@ -173,8 +173,6 @@ const (
 )
 
 // Queue is one queue and where it is read.
-//
-// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis)].filter(s, s).size() == 1",message="exactly one of natsJetStream and redis must be set; a further queue is a further entry of queues"
 type Queue struct {
 	// name of the queue in messages, conditions and metrics, unique in this QueueScaler.
 	// +required
@@ -202,26 +200,11 @@ type Queue struct {
 	// +kubebuilder:validation:Maximum=300
 	PollSeconds int32 `json:"pollSeconds,omitempty"`
 
-	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
-	//   natsJetStream:
-	//     url: nats://nats.chat:4222
-	//     stream: STATUS
-	//     consumer: workers
-	//     auth: {secretRef: {name: nats-reader}}
-	// +optional
-	NATSJetStream NATSJetStreamSource `json:"natsJetStream,omitzero"`
-
-	// redis reads lists, sorted sets, or a stream with its consumer group. Example:
-	//   redis:
-	//     url: redis://redis.chat:6379/0
-	//     list: {keys: [jobs]}
-	// +optional
-	Redis RedisSource `json:"redis,omitzero"`
+	QueueSource `json:",inline"`
 }
 
 // Driver is a counter of user work, and where it is read: what arrives there is counted.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis)].filter(s, s).size() == 1",message="exactly one of driver.natsJetStream and driver.redis must be set"
 // +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.list) || has(self.redis.list.arrivedTotalKey)",message="driver.redis.list needs arrivedTotalKey, because the length of a list does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
 // +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.sortedSet) || has(self.redis.sortedSet.arrivedTotalKey)",message="driver.redis.sortedSet needs arrivedTotalKey, because the size of a sorted set does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
 type Driver struct {
@@ -238,18 +221,26 @@ type Driver struct {
 	// +kubebuilder:validation:Maximum=300
 	PollSeconds int32 `json:"pollSeconds,omitempty"`
 
-	// natsJetStream counts what arrives for one durable consumer of a NATS JetStream stream; without a filter that is all that enters the stream. Example:
+	QueueSource `json:",inline"`
+}
+
+// QueueSource is where something is read: exactly one kind of server.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis)].filter(s, s).size() == 1",message="exactly one of natsJetStream and redis must be set; a further queue is a further entry of queues"
+type QueueSource struct {
+	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
 	//   natsJetStream:
-	//     url: nats://nats.shop:4222
-	//     stream: ORDERS
-	//     consumer: billing
+	//     url: nats://nats.chat:4222
+	//     stream: STATUS
+	//     consumer: workers
+	//     auth: {secretRef: {name: nats-reader}}
 	// +optional
 	NATSJetStream NATSJetStreamSource `json:"natsJetStream,omitzero"`
 
-	// redis counts the entries added to a stream, or reads a counter key. Example of the latter; keys may be those of no list at all:
+	// redis reads lists, sorted sets, or a stream with its consumer group. Example:
 	//   redis:
-	//     url: redis://redis.shop:6379/0
-	//     list: {keys: [orders], arrivedTotalKey: "orders:total"}
+	//     url: redis://redis.chat:6379/0
+	//     list: {keys: [jobs]}
 	// +optional
 	Redis RedisSource `json:"redis,omitzero"`
 }

@@ -27,7 +27,7 @@ func Sources(spec *capacityv1alpha1.QueueScalerSpec) []capacityv1alpha1.Queue {
 	}
 	d := &spec.Driver
 	return append(slices.Clone(spec.Queues), capacityv1alpha1.Queue{
-		Name: "driver/" + d.Name, PollSeconds: d.PollSeconds, NATSJetStream: d.NATSJetStream, Redis: d.Redis,
+		Name: "driver/" + d.Name, PollSeconds: d.PollSeconds, QueueSource: d.QueueSource,
 	})
 }
 
@@ -43,11 +43,11 @@ func (seen *Observation) TakeSamples(samples []queue.Sample) {
 func (s *Memory) learnSources(spec *capacityv1alpha1.QueueScalerSpec) {
 	sources := ""
 	for i := range spec.Queues {
-		sources += digest(&spec.Queues[i].NATSJetStream, &spec.Queues[i].Redis)
+		sources += digest(&spec.Queues[i].QueueSource)
 	}
 	driver := ""
 	if HasDriver(spec) {
-		driver = digest(&spec.Driver.NATSJetStream, &spec.Driver.Redis)
+		driver = digest(&spec.Driver.QueueSource)
 	}
 	if sources != s.sources {
 		s.Capacity.RestartDay()
@@ -62,8 +62,8 @@ func (s *Memory) learnSources(spec *capacityv1alpha1.QueueScalerSpec) {
 }
 
 // digest identifies a source.
-func digest(nats *capacityv1alpha1.NATSJetStreamSource, redis *capacityv1alpha1.RedisSource) string {
-	text, err := json.Marshal([]any{nats, redis})
+func digest(source *capacityv1alpha1.QueueSource) string {
+	text, err := json.Marshal(source)
 	if err != nil {
 		return ""
 	}

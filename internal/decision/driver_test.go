@@ -27,9 +27,9 @@ func orders() capacityv1alpha1.QueueScalerSpec {
 		return capacityv1alpha1.RedisSource{URL: "redis://r:6379/0", Stream: capacityv1alpha1.RedisStream{Key: key, Group: "workers"}}
 	}
 	return capacityv1alpha1.QueueScalerSpec{
-		MaxReplicas: 40, Queues: []capacityv1alpha1.Queue{{Name: "orders", Redis: redis("mails")}},
+		MaxReplicas: 40, Queues: []capacityv1alpha1.Queue{{Name: "orders", QueueSource: capacityv1alpha1.QueueSource{Redis: redis("mails")}}},
 		Objective: capacityv1alpha1.Objective{Drain: capacityv1alpha1.DrainObjective{Seconds: 60}},
-		Driver:    capacityv1alpha1.Driver{Name: "orders", PollSeconds: 2, Redis: redis("orders")},
+		Driver:    capacityv1alpha1.Driver{Name: "orders", PollSeconds: 2, QueueSource: capacityv1alpha1.QueueSource{Redis: redis("orders")}},
 		Rollout:   &capacityv1alpha1.Rollout{OnRegression: capacityv1alpha1.OnRegressionRollBack, RollbackPlan: "page 7 of the runbook"},
 	}
 }

@@ -88,7 +88,7 @@ func FuzzEndpoint(f *testing.F) {
 		f.Add(url)
 	}
 	f.Fuzz(func(t *testing.T, url string) {
-		q := capacityv1alpha1.Queue{Name: "q", Redis: capacityv1alpha1.RedisSource{URL: url}}
+		q := capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url}}}
 		e, failure := endpointOf(&q)
 		if (failure == nil) == (e == Endpoint{}) {
 			t.Fatalf("%q: %+v and %v", url, e, failure)

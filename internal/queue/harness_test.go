@@ -188,15 +188,15 @@ func subscriber(i int) queue.Subscriber {
 }
 
 func consumerQueue(url, stream, consumer string) capacityv1alpha1.Queue {
-	return capacityv1alpha1.Queue{Name: "q", NATSJetStream: capacityv1alpha1.NATSJetStreamSource{URL: url, Stream: stream, Consumer: consumer}}
+	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{URL: url, Stream: stream, Consumer: consumer}}}
 }
 
 func listQueue(url string, keys ...string) capacityv1alpha1.Queue {
-	return capacityv1alpha1.Queue{Name: "q", Redis: capacityv1alpha1.RedisSource{URL: url, List: capacityv1alpha1.RedisKeys{Keys: keys}}}
+	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url, List: capacityv1alpha1.RedisKeys{Keys: keys}}}}
 }
 
 func streamQueue(url, key, group string) capacityv1alpha1.Queue {
-	return capacityv1alpha1.Queue{Name: "q", Redis: capacityv1alpha1.RedisSource{URL: url, Stream: capacityv1alpha1.RedisStream{Key: key, Group: group}}}
+	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url, Stream: capacityv1alpha1.RedisStream{Key: key, Group: group}}}}
 }
 
 func authBy(secret string) capacityv1alpha1.Auth {

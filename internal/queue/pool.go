@@ -227,7 +227,7 @@ func unchanged(feeds []*feed, queues []capacityv1alpha1.Queue) bool {
 }
 
 func sameSource(a, b *capacityv1alpha1.Queue) bool {
-	return equality.Semantic.DeepEqual(a.NATSJetStream, b.NATSJetStream) && equality.Semantic.DeepEqual(a.Redis, b.Redis)
+	return equality.Semantic.DeepEqual(a.QueueSource, b.QueueSource)
 }
 
 // retime takes over what changed besides the source. The mutex is held.

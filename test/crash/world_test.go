@@ -207,9 +207,9 @@ func (w *world) start() {
 			ScaleTargetRef: capacityv1alpha1.ScaleTargetReference{Name: app},
 			MinReplicas:    ptr.To(int32(1)),
 			MaxReplicas:    5,
-			Queues: []capacityv1alpha1.Queue{{Name: "jobs", Redis: capacityv1alpha1.RedisSource{
+			Queues: []capacityv1alpha1.Queue{{Name: "jobs", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{
 				URL: shared.redis.URL(), List: capacityv1alpha1.RedisKeys{Keys: []string{w.namespace}},
-			}}},
+			}}}},
 			Objective: capacityv1alpha1.Objective{Backlog: capacityv1alpha1.BacklogObjective{PerReplica: 10}},
 			Standby:   capacityv1alpha1.Standby{Replicas: slots, Gate: capacityv1alpha1.GateFile},
 			Rollout:   &capacityv1alpha1.Rollout{SoakSeconds: ptr.To(int32(0))},

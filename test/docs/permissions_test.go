@@ -90,7 +90,7 @@ func TestNATSPermissionsSuffice(t *testing.T) {
 	// The server counts what is pending a moment after it has acknowledged a message to its sender.
 	var backlog int64
 	for deadline := time.Now().Add(10 * time.Second); backlog != 3 && time.Now().Before(deadline); {
-		backlog = readAll(t, reader, &capacityv1alpha1.Queue{Name: "status", NATSJetStream: source})[0]
+		backlog = readAll(t, reader, &capacityv1alpha1.Queue{Name: "status", QueueSource: capacityv1alpha1.QueueSource{NATSJetStream: source}})[0]
 	}
 	if backlog != 3 {
 		t.Errorf("backlog %d, want 3", backlog)
@@ -147,10 +147,10 @@ func TestRedisPermissionsSuffice(t *testing.T) {
 
 	const url = "redis://r"
 	depths := readAll(t, connect(t, redisqueue.Open, queue.KindRedis, r.Address()),
-		&capacityv1alpha1.Queue{Name: "orders", Redis: capacityv1alpha1.RedisSource{URL: url,
-			Stream: capacityv1alpha1.RedisStream{Key: "orders", Group: "workers"}}},
-		&capacityv1alpha1.Queue{Name: "mail", Redis: capacityv1alpha1.RedisSource{URL: url,
-			List: capacityv1alpha1.RedisKeys{Keys: []string{"bull:mail:wait"}, InFlightKeys: []string{"bull:mail:active"}, ArrivedTotalKey: "bull:mail:arrived"}}},
+		&capacityv1alpha1.Queue{Name: "orders", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url,
+			Stream: capacityv1alpha1.RedisStream{Key: "orders", Group: "workers"}}}},
+		&capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url,
+			List: capacityv1alpha1.RedisKeys{Keys: []string{"bull:mail:wait"}, InFlightKeys: []string{"bull:mail:active"}, ArrivedTotalKey: "bull:mail:arrived"}}}},
 	)
 	if depths[0] != 2 || depths[1] != 3 {
 		t.Errorf("backlogs %v, want 2 and 3", depths)

@@ -38,8 +38,8 @@ func TestARevisionThatMakesMoreWorkIsAdvisedAgainst(t *testing.T) {
 	t.Cleanup(func() { _ = s.redis.Del(context.Background(), counter).Err() }) // the server ends with the suite
 	s.sender.counts(counter, clicksPerMessage)
 	s.proven(deployment(fleet), s.watched(rollsBack, func(spec *capacityv1alpha1.QueueScalerSpec) {
-		spec.Driver = capacityv1alpha1.Driver{Name: "clicks", Redis: capacityv1alpha1.RedisSource{
-			URL: shared.redis.URL(), List: capacityv1alpha1.RedisKeys{Keys: []string{s.key + ":none"}, ArrivedTotalKey: counter}}}
+		spec.Driver = capacityv1alpha1.Driver{Name: "clicks", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{
+			URL: shared.redis.URL(), List: capacityv1alpha1.RedisKeys{Keys: []string{s.key + ":none"}, ArrivedTotalKey: counter}}}}
 	}))
 	if d := s.qs().Status.Driver; d == nil || d.Reason != capacityv1alpha1.ReasonReadingsFresh {
 		t.Errorf("status.driver is %+v", d)

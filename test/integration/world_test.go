@@ -117,9 +117,9 @@ func (w *world) scaler(change ...func(*capacityv1alpha1.QueueScalerSpec)) *capac
 			ScaleTargetRef: capacityv1alpha1.ScaleTargetReference{Name: app},
 			MinReplicas:    ptr.To(int32(2)),
 			MaxReplicas:    20,
-			Queues: []capacityv1alpha1.Queue{{Name: "jobs", Redis: capacityv1alpha1.RedisSource{
+			Queues: []capacityv1alpha1.Queue{{Name: "jobs", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{
 				URL: shared.redis.URL(), List: capacityv1alpha1.RedisKeys{Keys: []string{w.key}},
-			}}},
+			}}}},
 			Objective: capacityv1alpha1.Objective{Backlog: capacityv1alpha1.BacklogObjective{PerReplica: 10}},
 			Rollout:   &capacityv1alpha1.Rollout{SoakSeconds: ptr.To(int32(0))},
 		},

@@ -54,7 +54,7 @@ func read(t *testing.T, reader queue.Reader, consumers ...string) []queue.Readin
 	t.Helper()
 	queues := make([]*capacityv1alpha1.Queue, len(consumers))
 	for i, c := range consumers {
-		queues[i] = &capacityv1alpha1.Queue{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{Stream: "JOBS", Consumer: c}}
+		queues[i] = &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{Stream: "JOBS", Consumer: c}}}
 	}
 	readings := make([]queue.Reading, len(consumers))
 	calls := make([]int, len(consumers))
@@ -212,7 +212,7 @@ func BenchmarkRead(b *testing.B) {
 		for c := range consumers {
 			consumer := fmt.Sprint("C", c)
 			must(js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{Durable: consumer, AckPolicy: jetstream.AckExplicitPolicy}))
-			all = append(all, &capacityv1alpha1.Queue{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{Stream: stream, Consumer: consumer}})
+			all = append(all, &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{Stream: stream, Consumer: consumer}}})
 		}
 	}
 	b.ReportAllocs()

@@ -183,8 +183,8 @@ func FuzzReplies(f *testing.F) {
 			t.Fatal(failure)
 		}
 		defer r.Close()
-		stream := capacityv1alpha1.Queue{Redis: capacityv1alpha1.RedisSource{Stream: capacityv1alpha1.RedisStream{Key: "s", Group: "g"}}}
-		list := capacityv1alpha1.Queue{Redis: capacityv1alpha1.RedisSource{List: capacityv1alpha1.RedisKeys{Keys: []string{"k"}, InFlightKeys: []string{"f"}, ArrivedTotalKey: "a"}}}
+		stream := capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{Stream: capacityv1alpha1.RedisStream{Key: "s", Group: "g"}}}}
+		list := capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{List: capacityv1alpha1.RedisKeys{Keys: []string{"k"}, InFlightKeys: []string{"f"}, ArrivedTotalKey: "a"}}}}
 		results := 0
 		failure = r.Read(context.Background(), []*capacityv1alpha1.Queue{&stream, &list}, func(_ int, r queue.Reading, f *queue.Failure) {
 			results++

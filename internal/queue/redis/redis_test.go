@@ -72,7 +72,7 @@ func read(t *testing.T, reader queue.Reader, sources ...capacityv1alpha1.RedisSo
 	t.Helper()
 	queues := make([]*capacityv1alpha1.Queue, len(sources))
 	for i, s := range sources {
-		queues[i] = &capacityv1alpha1.Queue{Redis: s}
+		queues[i] = &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{Redis: s}}
 	}
 	results := make([]result, len(sources))
 	calls := make([]int, len(sources))
@@ -299,7 +299,7 @@ func BenchmarkRead(b *testing.B) {
 	b.Cleanup(reader.Close)
 	all := make([]*capacityv1alpha1.Queue, queues)
 	for i := range all {
-		all[i] = &capacityv1alpha1.Queue{Redis: list(capacityv1alpha1.RedisKeys{Keys: []string{"jobs:" + strconv.Itoa(i)}})}
+		all[i] = &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{Redis: list(capacityv1alpha1.RedisKeys{Keys: []string{"jobs:" + strconv.Itoa(i)}})}}
 	}
 	b.ReportAllocs()
 	for b.Loop() {
