@@ -81,6 +81,35 @@ func TestARevisionThatMakesMoreWorkIsAdvisedAgainst(t *testing.T) {
 	s.cured(3)
 }
 
+// A driver that cannot be read is told of in one place, and all else goes on.
+func TestADriverThatCannotBeReadHoldsNothingUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	qs := w.scaler(func(spec *capacityv1alpha1.QueueScalerSpec) {
+		spec.Driver = capacityv1alpha1.Driver{Name: "clicks", Redis: capacityv1alpha1.RedisSource{
+			URL: shared.redis.URL(), Stream: capacityv1alpha1.RedisStream{Key: w.key + ":none", Group: group}}}
+	})
+	w.settled(deployment(2), qs)
+	w.await("what is wrong with the driver", func() (bool, string) {
+		d := w.qs().Status.Driver
+		return d != nil && d.Reason == capacityv1alpha1.ReasonQueueMissing && strings.Contains(d.Message, "arrivals are not compared"), fmt.Sprintf("%+v", d)
+	})
+	w.push(80)
+	w.await("the replicas for 80 messages", func() (bool, string) {
+		d := w.target()
+		return *d.Spec.Replicas == 8, fmt.Sprintf("%d replicas", *d.Spec.Replicas)
+	})
+	now := w.qs()
+	for _, kind := range []string{capacityv1alpha1.ConditionReady, capacityv1alpha1.ConditionScalingActive} {
+		if !is(now, kind, metav1.ConditionTrue) {
+			t.Errorf("%s is not True: %+v", kind, now.Status.Conditions)
+		}
+	}
+	if b := now.Status.Backlog; b == nil || *b.Messages != 80 {
+		t.Errorf("the backlog is %+v", b)
+	}
+}
+
 func (s *service) arrivalsSeen(number int64) int32 {
 	s.Helper()
 	if r := s.revision(number); r != nil && r.Evidence != nil {
