@@ -23,6 +23,6 @@ func newRoot() *cobra.Command {
 		Annotations:  map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl queuescaler"},
 		SilenceUsage: true,
 	}
-	root.AddCommand(newSimulate())
+	root.AddCommand(newSimulate(), newMigrate())
 	return root
 }
