@@ -119,11 +119,11 @@ func (r *QueueScalerReconciler) observeSlots(ctx context.Context, seen *decision
 	return nil
 }
 
-// observeQueues subscribes to the queues, and has what they told since the last time learnt from.
+// observeQueues subscribes to the queues, and to the driver after them, and has what they told since the last time learnt from.
 func (r *QueueScalerReconciler) observeQueues(seen *decision.Observation, s *scaler) {
 	key := client.ObjectKeyFromObject(seen.QueueScaler)
-	r.queues.Subscribe(key, seen.QueueScaler.Spec.Queues)
-	seen.Samples = r.queues.Samples(key)
+	r.queues.Subscribe(key, decision.Sources(&seen.QueueScaler.Spec))
+	seen.TakeSamples(r.queues.Samples(key))
 	s.Learn(seen, r.queues.Take(key))
 }
 

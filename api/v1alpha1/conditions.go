@@ -184,6 +184,8 @@ const (
 	ReasonServiceRateRegressed = "ServiceRateRegressed"
 	// ReasonProcessingTimeRegressed: a message takes the present revision longer than it took the known-good one.
 	ReasonProcessingTimeRegressed = "ProcessingTimeRegressed"
+	// ReasonArrivalsInflated: the present revision makes more messages per unit of user work than the known-good one did. Its replicas need not be slower.
+	ReasonArrivalsInflated = "ArrivalsInflated"
 	// ReasonInsufficientData: there is too little evidence for a verdict.
 	ReasonInsufficientData = "InsufficientData"
 	// ReasonNoRegression: the present revision does as much as the known-good one, or is it.

@@ -60,6 +60,9 @@ type QueueScalerStatus struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=10
 	Revisions []RevisionStatus `json:"revisions,omitempty"`
+	// driver tells whether spec.driver can be read. Absent without a driver.
+	// +optional
+	Driver *DriverStatus `json:"driver,omitempty"`
 	// calibration is what came of trying with fewer replicas while no service rate was known. Absent where that was never done.
 	// +optional
 	Calibration *CalibrationStatus `json:"calibration,omitempty"`
@@ -75,7 +78,7 @@ const (
 	SummaryConflict Summary = "Conflict"
 	// SummaryNoData means no queue can be read.
 	SummaryNoData Summary = "NoData"
-	// SummaryRegressed means that the present revision does less per replica than the known-good one.
+	// SummaryRegressed means that the present revision does less per replica than the known-good one, or makes more work.
 	SummaryRegressed Summary = "Regressed"
 	// SummaryStuck means a rollout of the target makes no progress.
 	SummaryStuck Summary = "Stuck"
@@ -135,6 +138,22 @@ type BacklogStatus struct {
 	// sampledAt is the time of the oldest of the readings.
 	// +optional
 	SampledAt *metav1.Time `json:"sampledAt,omitempty"`
+}
+
+// DriverStatus tells whether the driver can be read. Nothing but the comparison of arrivals depends on it.
+//
+// +kubebuilder:validation:MinProperties=0
+type DriverStatus struct {
+	// reason in a word: ReadingsFresh, or why it cannot be read.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+	// message has the address, and the remedy.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
 }
 
 // ServiceRateKnowledge says how a service rate is known.
@@ -326,7 +345,7 @@ type Diagnosis struct {
 
 // Cause is what a QueueScaler takes to be going on.
 //
-// +kubebuilder:validation:Enum=Healthy;DemandSurge;ThroughputRegressed;SlowedDown;RolloutStuck;CapacityMissing;ConsumersStalled;Ineffective;DataUnavailable
+// +kubebuilder:validation:Enum=Healthy;DemandSurge;ArrivalsInflated;ThroughputRegressed;SlowedDown;RolloutStuck;CapacityMissing;ConsumersStalled;Ineffective;DataUnavailable
 type Cause string
 
 const (
@@ -334,6 +353,8 @@ const (
 	CauseHealthy Cause = "Healthy"
 	// CauseDemandSurge means that more messages arrive than the present replicas complete.
 	CauseDemandSurge Cause = "DemandSurge"
+	// CauseArrivalsInflated means that the present revision makes more messages per unit of user work than the known-good one; without a driver, that this is suspected.
+	CauseArrivalsInflated Cause = "ArrivalsInflated"
 	// CauseThroughputRegressed means that the present revision does less per replica than the known-good one.
 	CauseThroughputRegressed Cause = "ThroughputRegressed"
 	// CauseSlowedDown means that the known-good revision itself does less than it did: it is not the revision.
@@ -442,6 +463,11 @@ type RevisionStatus struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=24
 	ProcessingSeconds string `json:"processingSeconds,omitempty"`
+	// messagesPerUnit is how many messages arrive for each unit of the driver, as a decimal: the median of its blocks.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=24
+	MessagesPerUnit string `json:"messagesPerUnit,omitempty"`
 	// highestThroughputPerReplica is the most that one replica of it was seen to complete per second, as a decimal: a lower bound of what it can do.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -491,6 +517,26 @@ type RevisionEvidence struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	ProcessingTimesSeen int32 `json:"processingTimesSeen,omitempty"`
+	// arrivals are messages per unit of the driver of the newest blocks, each with units per second, such as "2.61@103". The oldest first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=48
+	Arrivals []string `json:"arrivals,omitempty"`
+	// arrivalsSeen is how many of them there were in all.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	ArrivalsSeen int32 `json:"arrivalsSeen,omitempty"`
+	// arrivalsDriver identifies the driver's source. What was measured with another one is not compared.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	ArrivalsDriver string `json:"arrivalsDriver,omitempty"`
+	// arrivalsStep is AtDeploy where arrivals per unit changed with the rollout, and not some time after.
+	// +optional
+	ArrivalsStep ProcessingStep `json:"arrivalsStep,omitempty"`
 	// lowerBounds are the highest messages per second and replica of unsaturated blocks, each with the replicas in service.
 	// +optional
 	// +listType=atomic
@@ -551,6 +597,13 @@ type VerdictLooks struct {
 	// processingTimeVerdict is what they found.
 	// +optional
 	ProcessingTimeVerdict RevisionVerdict `json:"processingTimeVerdict,omitempty"`
+	// arrivals looks.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Arrivals int32 `json:"arrivals,omitempty"`
+	// arrivalsVerdict is what they found.
+	// +optional
+	ArrivalsVerdict RevisionVerdict `json:"arrivalsVerdict,omitempty"`
 }
 
 // Standing is what a revision has proved.
@@ -581,7 +634,7 @@ const (
 	VerdictNoRegression RevisionVerdict = "NoRegression"
 	// VerdictSuspected means that something is wrong with it, and it is not proved that it does less.
 	VerdictSuspected RevisionVerdict = "Suspected"
-	// VerdictRegressed means that it does less.
+	// VerdictRegressed means that it does less, or makes more work.
 	VerdictRegressed RevisionVerdict = "Regressed"
 	// VerdictInconclusive means that the evidence says neither.
 	VerdictInconclusive RevisionVerdict = "Inconclusive"
@@ -589,7 +642,7 @@ const (
 
 // VerdictBasis is the kind of evidence that a verdict stands on.
 //
-// +kubebuilder:validation:Enum=ServiceRate;ProcessingTime
+// +kubebuilder:validation:Enum=ServiceRate;ProcessingTime;Arrivals
 type VerdictBasis string
 
 const (
@@ -597,6 +650,8 @@ const (
 	BasisServiceRate VerdictBasis = "ServiceRate"
 	// BasisProcessingTime is how long one message takes while there is no backlog.
 	BasisProcessingTime VerdictBasis = "ProcessingTime"
+	// BasisArrivals is how many messages arrive for each unit of user work.
+	BasisArrivals VerdictBasis = "Arrivals"
 )
 
 // CalibrationStatus is what came of trying with fewer replicas while no service rate was known.
@@ -634,7 +689,7 @@ type RevisionFlag string
 // FlagWithdrawn means that it no longer counts.
 const FlagWithdrawn RevisionFlag = "Withdrawn"
 
-// ProcessingStep says when a processing time changed.
+// ProcessingStep says when a processing time, or arrivals per unit, changed.
 //
 // +kubebuilder:validation:Enum=AtDeploy
 type ProcessingStep string

@@ -89,6 +89,15 @@ type QueueScalerSpec struct {
 	// +kubebuilder:validation:MaxItems=16
 	Queues []Queue `json:"queues,omitempty"`
 
+	// driver counts user work, such as orders placed, however many messages each unit of it makes. With it, a revision that makes more messages per unit is told from more users. Nothing scales by it. Example, for messages that are made of orders:
+	//   driver:
+	//     name: orders
+	//     redis:
+	//       url: redis://redis.shop:6379/0
+	//       stream: {key: orders, group: billing}
+	// +optional
+	Driver Driver `json:"driver,omitzero"`
+
 	// objective is what the number of replicas has to achieve: exactly one of drain and backlog. Example:
 	//   objective:
 	//     drain: {seconds: 60}
@@ -206,6 +215,41 @@ type Queue struct {
 	//   redis:
 	//     url: redis://redis.chat:6379/0
 	//     list: {keys: [jobs]}
+	// +optional
+	Redis RedisSource `json:"redis,omitzero"`
+}
+
+// Driver is a counter of user work, and where it is read: what arrives there is counted.
+//
+// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis)].filter(s, s).size() == 1",message="exactly one of driver.natsJetStream and driver.redis must be set"
+// +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.list) || has(self.redis.list.arrivedTotalKey)",message="driver.redis.list needs arrivedTotalKey, because the length of a list does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
+// +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.sortedSet) || has(self.redis.sortedSet.arrivedTotalKey)",message="driver.redis.sortedSet needs arrivedTotalKey, because the size of a sorted set does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
+type Driver struct {
+	// name of the unit of user work in messages, such as orders: "2.6 messages per unit of orders".
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="driver.name must consist of lowercase letters, digits and '-', at most 63; it names the unit of user work in messages, such as orders"
+	Name string `json:"name,omitempty"`
+
+	// pollSeconds is the time between two readings. Absent means the operator's default, 1 s. Best at most 15: blocks of a minute are compared.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=300
+	PollSeconds int32 `json:"pollSeconds,omitempty"`
+
+	// natsJetStream counts what arrives for one durable consumer of a NATS JetStream stream; without a filter that is all that enters the stream. Example:
+	//   natsJetStream:
+	//     url: nats://nats.shop:4222
+	//     stream: ORDERS
+	//     consumer: billing
+	// +optional
+	NATSJetStream NATSJetStreamSource `json:"natsJetStream,omitzero"`
+
+	// redis counts the entries added to a stream, or reads a counter key. Example of the latter; keys may be those of no list at all:
+	//   redis:
+	//     url: redis://redis.shop:6379/0
+	//     list: {keys: [orders], arrivedTotalKey: "orders:total"}
 	// +optional
 	Redis RedisSource `json:"redis,omitzero"`
 }

@@ -46,6 +46,8 @@ type Block struct {
 	Processing float64
 	// Shares of each queue in the completed work; they sum to 1.
 	Shares []float64
+	// Driver is the user work in it, units/s of the driver. 0: not known; see unitRate.
+	Driver float64
 	// Young is true where a pod was younger than max(2 × start-up, 120 s) at some time of it.
 	Young bool
 }
@@ -65,6 +67,8 @@ func onset(p *part) *point { return &p.onset }
 // ever fill the minute that began before it: so a minute that was saturated all the time is a block wherever it begins.
 type measurement struct {
 	parts []part
+	// driver has the driver's readings at the start of the parts and at the onset; a zero time where there is none.
+	driver part
 	// clear is when the last change was: readings from before it are no part of a block.
 	clear     time.Time
 	running   bool // every part has begun
@@ -79,6 +83,7 @@ type measurement struct {
 // drop forgets the running block.
 func (m *measurement) drop(young bool) {
 	clear(m.parts)
+	m.driver = part{}
 	m.running, m.saturated, m.halved, m.young = false, false, 0, young
 }
 
@@ -95,6 +100,7 @@ func (e *Estimator) measure(i int) {
 			}
 		}
 		m.running = true
+		e.markDriver(begin)
 	}
 	depth, x := e.load()
 	e.latency.observe(last.at, depth, x)
@@ -114,6 +120,7 @@ func (e *Estimator) measure(i int) {
 		for j := range m.parts {
 			m.parts[j].onset = *e.flows[j].last()
 		}
+		e.markDriver(onset)
 	default:
 		m.saturated = false
 		if e.complete(length, done) {
@@ -186,6 +193,8 @@ func (e *Estimator) restart() {
 		last := *e.flows[i].last()
 		m.parts[i] = part{from: last, onset: last}
 	}
+	e.markDriver(begin)
+	m.driver.onset = m.driver.from
 }
 
 // count is what happened since the start; false where nothing was completed, or where messages went missing, came from
@@ -219,6 +228,7 @@ func (e *Estimator) count(start func(*part) *point) (Block, bool) {
 	for i := range b.Shares {
 		b.Shares[i] /= work
 	}
+	b.Driver = e.unitRate(start(&e.block.driver), &b)
 	if b.Others == 0 || e.serving.OthersRate > 0 {
 		b.Rate = max(0, b.Throughput-float64(b.Others)*e.serving.OthersRate) / float64(b.Replicas)
 	}

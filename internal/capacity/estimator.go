@@ -58,6 +58,10 @@ type Estimator struct {
 	latency  latency
 	highest  highest
 	ended    []Block
+	// driver is the recent past of the counter of user work.
+	driver flow
+	day    day
+	stay   stay
 }
 
 // NewEstimator returns an Estimator that knows nothing.
@@ -70,6 +74,7 @@ func (e *Estimator) Configure(s Settings) {
 		e.flows = make([]flow, len(s.Weights))
 		e.block = measurement{parts: make([]part, len(s.Weights)), clear: e.block.clear}
 		e.latency, e.highest, e.ended = latency{}, highest{}, nil
+		e.day, e.stay = day{}, stay{}
 	case s.Concurrency != e.settings.Concurrency:
 		e.block.drop(e.serving.Young)
 	}
@@ -114,6 +119,9 @@ func (e *Estimator) Observe(i int, r queue.Reading) {
 	follows := e.flows[i].observe(r)
 	if follows == ignored {
 		return
+	}
+	if follows == continued {
+		e.countDay(i)
 	}
 	if follows == broken || !e.measurable() {
 		e.block.drop(e.serving.Young)

@@ -8,10 +8,12 @@
 //	λ fast      median of the last ten polls' rates: a burst is in the backlog already, and must not count twice
 //	λ slow      mean of six sub-windows without the largest: steady when arrivals are lumpy
 //	X           completions over the last ten polls
-//	Block       60 s without rollout, scaling or lending inside: X/N, and S by Little's law where in-flight is told
+//	Block       60 s without rollout, scaling or lending inside: X/N, and S by Little's law where in-flight is told;
+//	            beside them λ, and the driver's own arrivals
+//	Step        λ after a deploy, against the same hour of the day before
 //	Calibration a careful way to a service rate that no calm day would ever measure
 //
-// Memory is bounded: at most 9 KiB for each queue and 6 KiB beside them, after a day. TestMemoryIsBounded holds it to that.
+// Memory is bounded: at most 9 KiB for each queue and the driver, and 8 KiB beside them, after a day. TestMemoryIsBounded holds it to that.
 package capacity
 
 import (

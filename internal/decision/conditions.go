@@ -132,13 +132,12 @@ func throughputRegressed(seen *Observation, d *Decision, s *Memory) scaling.Find
 	case r.Withdrawn:
 		return no(capacityv1alpha1.ReasonFlagWithdrawn, fmt.Sprintf("after %s was rolled back the service rate stayed low: it is not the revision", nameOf(r)))
 	}
+	if r.Basis == revision.Arrivals {
+		return arrivalsFinding(seen, d, s)
+	}
 	switch r.Verdict {
 	case revision.Regressed:
-		reason := capacityv1alpha1.ReasonServiceRateRegressed
-		if r.Basis == revision.ProcessingTime {
-			reason = capacityv1alpha1.ReasonProcessingTimeRegressed
-		}
-		return yes(reason, regressionText(seen, s, &d.Plan))
+		return yes(regressionReason(r), regressionText(seen, s, &d.Plan))
 	case revision.NoRegression:
 		return no(capacityv1alpha1.ReasonNoRegression, regressionText(seen, s, &d.Plan))
 	case revision.Suspected:
@@ -150,15 +149,22 @@ func throughputRegressed(seen *Observation, d *Decision, s *Memory) scaling.Find
 		nameOf(r), len(r.Rates), len(r.Times), nameOf(baseline)))
 }
 
+// regressionReason is the word for what speaks against a revision.
+func regressionReason(r *revision.Record) string {
+	switch r.Basis {
+	case revision.ProcessingTime:
+		return capacityv1alpha1.ReasonProcessingTimeRegressed
+	case revision.Arrivals:
+		return capacityv1alpha1.ReasonArrivalsInflated
+	}
+	return capacityv1alpha1.ReasonServiceRateRegressed
+}
+
 // rollbackAdvised: a revision that regressed, or a stuck rollout whose new pods fail by themselves. What the cluster lacks
 // never blames the revision.
 func rollbackAdvised(seen *Observation, d *Decision, s *Memory) scaling.Finding {
 	if regressed(s) {
-		reason := capacityv1alpha1.ReasonServiceRateRegressed
-		if s.Ledger.Present().Basis == revision.ProcessingTime {
-			reason = capacityv1alpha1.ReasonProcessingTimeRegressed
-		}
-		return yes(reason, regressionAdvice(seen, d, s))
+		return yes(regressionReason(s.Ledger.Present()), regressionAdvice(seen, d, s))
 	}
 	if stuckByItself(seen) {
 		return yes(capacityv1alpha1.ReasonRolloutStuck, stuckAdvice(seen))
@@ -166,7 +172,7 @@ func rollbackAdvised(seen *Observation, d *Decision, s *Memory) scaling.Finding 
 	return no(capacityv1alpha1.ReasonNoRollbackAdvised, "nothing speaks for a rollback")
 }
 
-// regressed: the present revision does less than the known-good one.
+// regressed: the present revision does less than the known-good one, or makes more work.
 func regressed(s *Memory) bool {
 	r := s.Ledger.Present()
 	return r != nil && r.Verdict == revision.Regressed && r.Flagged() && s.Ledger.Baseline() != nil

@@ -14,6 +14,7 @@ import (
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/revision"
 	"github.com/queuescaler/queuescaler/internal/rollout"
 	"github.com/queuescaler/queuescaler/internal/scaling"
 	"github.com/queuescaler/queuescaler/internal/standby"
@@ -58,10 +59,11 @@ func scalingInput(seen *Observation, s *Memory, pool standby.PoolInput, live *ap
 	return o
 }
 
-// regressedInput is what pods of a regressed revision lack; nil where it is not, or that is not measured.
+// regressedInput is what pods of a regressed revision lack; nil where it is not, or that is not measured. Pods of one that makes
+// more work lack nothing.
 func regressedInput(s *Memory) *scaling.Regressed {
 	r, baseline := s.Ledger.Present(), s.Ledger.Baseline()
-	if !regressed(s) || r.Rate() <= 0 || baseline.Rate() <= 0 {
+	if !regressed(s) || r.Basis == revision.Arrivals || r.Rate() <= 0 || baseline.Rate() <= 0 {
 		return nil
 	}
 	present, slot := r.Rate(), baseline.Rate()

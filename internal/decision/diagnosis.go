@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/revision"
 )
 
 // stalledAfter is how long messages wait with nothing completed until the consumers are taken to be stalled; longer where
@@ -19,7 +20,7 @@ const stalledAfter = 5 * time.Minute
 // diagnose says what goes on and what to do: first what must be mended before anything else can help.
 func diagnose(seen *Observation, d *Decision, s *Memory) *capacityv1alpha1.Diagnosis {
 	for _, cause := range []func(*Observation, *Decision, *Memory) *capacityv1alpha1.Diagnosis{
-		dataUnavailable, rolloutStuck, revisionRegressed, capacityMissing, consumersStalled, redelivering, ineffective, slowedDown, demandSurge,
+		dataUnavailable, rolloutStuck, revisionRegressed, capacityMissing, consumersStalled, redelivering, ineffective, slowedDown, arrivalsSuspected, demandSurge,
 	} {
 		if found := cause(seen, d, s); found != nil {
 			found.Since = StatusTime(seen.Now)
@@ -68,7 +69,23 @@ func revisionRegressed(seen *Observation, d *Decision, s *Memory) *capacityv1alp
 	if number == 0 {
 		number = to.Number
 	}
-	return &capacityv1alpha1.Diagnosis{Cause: capacityv1alpha1.CauseThroughputRegressed, Advice: rollBackTo(number), Message: regressionAdvice(seen, d, s)}
+	cause := capacityv1alpha1.CauseThroughputRegressed
+	if s.Ledger.Present().Basis == revision.Arrivals {
+		cause = capacityv1alpha1.CauseArrivalsInflated
+	}
+	return &capacityv1alpha1.Diagnosis{Cause: cause, Advice: rollBackTo(number), Message: regressionAdvice(seen, d, s)}
+}
+
+// arrivalsSuspected: without a driver more arrives since the deploy. What is done about the messages is what a surge calls for.
+func arrivalsSuspected(seen *Observation, d *Decision, s *Memory) *capacityv1alpha1.Diagnosis {
+	if !suspectedByArrivals(s) {
+		return nil
+	}
+	found := &capacityv1alpha1.Diagnosis{Cause: capacityv1alpha1.CauseArrivalsInflated, Message: sentences(suspicionText(seen, s))}
+	if surge := demandSurge(seen, d, s); surge != nil {
+		found.Advice, found.Message = surge.Advice, sentences(suspicionText(seen, s), surge.Message)
+	}
+	return found
 }
 
 // ineffective: more replicas brought no more throughput.

@@ -14,7 +14,8 @@ import (
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
-// Learn takes in what the queues told since the last look: readings has those of each queue, oldest first.
+// Learn takes in what the queues told since the last look: readings has those of each queue, oldest first, and after them those
+// of the driver, where the spec has one.
 func (s *Memory) Learn(seen *Observation, readings [][]queue.Reading) {
 	s.Capacity.Configure(settingsOf(&seen.QueueScaler.Spec, s.Block))
 	if s.specGeneration != seen.QueueScaler.Generation {
@@ -22,11 +23,13 @@ func (s *Memory) Learn(seen *Observation, readings [][]queue.Reading) {
 		for i := range seen.QueueScaler.Spec.Queues {
 			s.Capacity.Restart(i)
 		}
+		s.learnSources(&seen.QueueScaler.Spec)
 		s.specGeneration = seen.QueueScaler.Generation
 	}
 	s.growth = s.growth.next(seen)
 	s.Ledger.Enter(seen.Now, ledgerTarget(seen, s))
 	s.Capacity.Serve(seen.Now, serving(seen, s))
+	readings = s.learnDriver(seen, readings)
 	for i, fresh := range readings {
 		for _, reading := range fresh {
 			s.Capacity.Observe(i, reading)

@@ -29,8 +29,9 @@ type Memory struct {
 	Calibration capacity.Calibration
 	// Ledger keeps what each revision was seen to do.
 	Ledger revision.Ledger
-	// specGeneration is the spec's that the estimator was set up for.
-	specGeneration int64
+	// specGeneration is the spec's that the estimator was set up for, sources and driver identify what is read.
+	specGeneration  int64
+	sources, driver string
 
 	// Contest remembers another writer of the target's replicas.
 	Contest scaling.Contest

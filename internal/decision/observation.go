@@ -42,6 +42,8 @@ type Observation struct {
 
 	// Samples are the newest readings, one for each queue of the spec.
 	Samples []queue.Sample
+	// Driver is the driver's newest reading; nil where the spec has none. Nothing that is done depends on it.
+	Driver *queue.Sample
 
 	Slots []standby.Slot
 	// Revisions are the templates that were kept.

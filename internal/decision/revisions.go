@@ -24,6 +24,7 @@ func ledgerStatus(l *revision.Ledger, old []capacityv1alpha1.RevisionStatus) []c
 			Verdict: capacityv1alpha1.RevisionVerdict(r.Verdict), Basis: capacityv1alpha1.VerdictBasis(r.Basis), VerdictAt: StatusTime(r.VerdictAt),
 			ServicePerReplica:           known(r.Rate()),
 			ProcessingSeconds:           known(r.Time()),
+			MessagesPerUnit:             known(r.PerUnit()),
 			HighestThroughputPerReplica: known(r.Highest), HighestThroughputAt: StatusTime(r.HighestAt),
 			HighestArrivalPerSecond: known(r.HighestArrival),
 			RolledBackAt:            StatusTime(r.RolledBack),
@@ -47,16 +48,24 @@ func evidenceStatus(r *revision.Record, old *capacityv1alpha1.RevisionEvidence) 
 	e := &capacityv1alpha1.RevisionEvidence{
 		ServiceRates: rewrite(old.ServiceRates, old.ServiceRatesSeen, r.Rates, r.RatesSeen), ServiceRatesSeen: int32(r.RatesSeen), ServiceRatesAtEntry: int32(r.RatesAtEntry),
 		ProcessingTimes: rewrite(old.ProcessingTimes, old.ProcessingTimesSeen, r.Times, r.TimesSeen), ProcessingTimesSeen: int32(r.TimesSeen),
+		Arrivals: rewrite(old.Arrivals, old.ArrivalsSeen, r.Arrivals, r.ArrivalsSeen), ArrivalsSeen: int32(r.ArrivalsSeen),
 		LowerBounds:  writeSamples(r.Bounds),
 		MostReplicas: int32(r.MostReplicas), MissedBlocks: int32(r.Missed),
 		Looks: capacityv1alpha1.VerdictLooks{
 			ServiceRate: int32(r.RateWatch.Looks), ServiceRateVerdict: capacityv1alpha1.RevisionVerdict(r.RateWatch.Verdict),
 			ProcessingTime: int32(r.TimeWatch.Looks), ProcessingTimeVerdict: capacityv1alpha1.RevisionVerdict(r.TimeWatch.Verdict),
+			Arrivals: int32(r.ArrivalsWatch.Looks), ArrivalsVerdict: capacityv1alpha1.RevisionVerdict(r.ArrivalsWatch.Verdict),
 		},
 		ProvingSince: StatusTime(r.Proving),
 	}
 	if r.TimeWatch.Stepped {
 		e.Step = capacityv1alpha1.StepAtDeploy
+	}
+	if r.ArrivalsWatch.Stepped {
+		e.ArrivalsStep = capacityv1alpha1.StepAtDeploy
+	}
+	if r.ArrivalsSeen > 0 {
+		e.ArrivalsDriver = r.Driver
 	}
 	if r.Withdrawn {
 		e.Flag = capacityv1alpha1.FlagWithdrawn
@@ -92,10 +101,12 @@ func recallRecord(s *capacityv1alpha1.RevisionStatus) *revision.Record {
 	}
 	r.Rates, r.RatesSeen, r.RatesAtEntry = readSamples(e.ServiceRates), int(e.ServiceRatesSeen), int(e.ServiceRatesAtEntry)
 	r.Times, r.TimesSeen = readSamples(e.ProcessingTimes), int(e.ProcessingTimesSeen)
+	r.Arrivals, r.ArrivalsSeen, r.Driver = readSamples(e.Arrivals), int(e.ArrivalsSeen), e.ArrivalsDriver
 	r.Bounds, r.MostReplicas, r.Missed = readSamples(e.LowerBounds), float64(e.MostReplicas), int(e.MissedBlocks)
 	r.RateWatch = revision.Watch{Looks: int(e.Looks.ServiceRate), Verdict: revision.Verdict(e.Looks.ServiceRateVerdict)}
 	r.TimeWatch = revision.Watch{Looks: int(e.Looks.ProcessingTime), Verdict: revision.Verdict(e.Looks.ProcessingTimeVerdict)}
 	r.TimeWatch.Stepped = e.Step == capacityv1alpha1.StepAtDeploy
+	r.ArrivalsWatch = revision.Watch{Looks: int(e.Looks.Arrivals), Verdict: revision.Verdict(e.Looks.ArrivalsVerdict), Stepped: e.ArrivalsStep == capacityv1alpha1.StepAtDeploy}
 	r.Proving, r.Withdrawn = TimeOf(e.ProvingSince), e.Flag == capacityv1alpha1.FlagWithdrawn
 	for _, share := range e.Shares {
 		r.Shares = append(r.Shares, readNumber(share))

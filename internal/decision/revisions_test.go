@@ -21,14 +21,16 @@ func TestTheLedgerSurvivesInStatus(t *testing.T) {
 		{
 			Key: "six", Hash: "six", Number: 6, Completed: noon, Standing: revision.KnownGood, Since: noon.Add(time.Hour),
 			Verdict: revision.InsufficientData, Rates: []revision.Sample{{Value: 10.12, At: 43}, {Value: 9.87, At: 42}}, RatesSeen: 70, RatesAtEntry: 64,
-			Times: []revision.Sample{{Value: 0.1012, At: 6.4}}, TimesSeen: 300, Bounds: []revision.Sample{{Value: 8.2, At: 44}},
+			Times: []revision.Sample{{Value: 0.1012, At: 6.4}}, TimesSeen: 300,
+			Arrivals: []revision.Sample{{Value: 1.912, At: 103}}, ArrivalsSeen: 80, Driver: "0123456789abcdef", Bounds: []revision.Sample{{Value: 8.2, At: 44}},
 			Highest: 10.1, HighestAt: noon, HighestArrival: 274, MostReplicas: 45, Shares: []float64{0.75, 0.25},
 		},
 		{
 			Key: revision.KeyOf("seven", "flag on"), Hash: "seven", Change: "flag on", Number: 7, Completed: noon.Add(2 * time.Hour), Standing: revision.Soaked,
 			Since: noon, Proving: noon, Verdict: revision.Regressed, Basis: revision.ServiceRate, VerdictAt: noon.Add(3 * time.Hour),
 			RateWatch: revision.Watch{Looks: 2, Verdict: revision.Regressed}, TimeWatch: revision.Watch{Looks: 1, Verdict: revision.Inconclusive, Stepped: true},
-			Missed: 5, RolledBack: noon.Add(4 * time.Hour), Withdrawn: true,
+			ArrivalsWatch: revision.Watch{Looks: 2, Verdict: revision.Regressed, Stepped: true},
+			Missed:        5, RolledBack: noon.Add(4 * time.Hour), Withdrawn: true,
 		},
 	}
 	ledger := revision.Restore(records)

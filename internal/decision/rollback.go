@@ -47,6 +47,8 @@ func (b *Rollback) refusal(seen *Observation, s *Memory, plan *scaling.Plan) str
 	switch {
 	case b.To == nil:
 		return "there is no known-good revision to go back to"
+	case b.From.Basis == revision.Arrivals:
+		return "only a measured service rate is acted on, and it is arrivals that tell: its replicas may do as much as any"
 	case b.From.Basis != revision.ServiceRate:
 		return "only a measured service rate is acted on, and so far the processing time tells"
 	case b.From.Change != "":
@@ -160,10 +162,16 @@ func planText(seen *Observation) string {
 func regressionText(seen *Observation, s *Memory, plan *scaling.Plan) string {
 	r, baseline, c := s.Ledger.Present(), s.Ledger.Baseline(), s.Ledger.Comparison()
 	text := fmt.Sprintf("%s completes %s msg/s per replica, %s did %s", nameOf(r), decimal(&c.Present), nameOf(baseline), decimal(&c.Baseline))
-	if r.Basis == revision.ProcessingTime {
+	switch r.Basis {
+	case revision.ProcessingTime:
 		text = fmt.Sprintf("%s takes %s s for a message, %s took %s", nameOf(r), known(c.Present), nameOf(baseline), known(c.Baseline))
+	case revision.Arrivals:
+		text = fmt.Sprintf("%s makes %s messages per unit of %s, %s made %s", nameOf(r), known(c.Present), seen.QueueScaler.Spec.Driver.Name, nameOf(baseline), known(c.Baseline))
 	}
 	text += fmt.Sprintf(" (%s%.0f %%, %d of %d blocks)", sign(c.Change), 100*abs(c.Change), c.Worse, c.Blocks)
+	if r.Basis == revision.Arrivals {
+		text += moreWorkText(r)
+	}
 	if wanted := plan.Recommended; wanted != nil && *wanted > seen.QueueScaler.Spec.MaxReplicas {
 		text += fmt.Sprintf("; %d replicas would be needed, max is %d", *wanted, seen.QueueScaler.Spec.MaxReplicas)
 	}

@@ -44,6 +44,7 @@ func TestRollbackIsRefusedWithItsReason(t *testing.T) {
 		}, scaling.Finding{Status: "True"}, ""},
 		{"the intent is old", func(bad, _ *revision.Record, _ *Observation) { bad.RolledBack = noon.Add(-time.Hour) }, missed, "somebody deployed it again"},
 		{"processing time", func(bad, _ *revision.Record, _ *Observation) { bad.Basis = revision.ProcessingTime }, missed, "only a measured service rate"},
+		{"arrivals", func(bad, _ *revision.Record, _ *Observation) { bad.Basis = revision.Arrivals }, missed, "only a measured service rate"},
 		{"a provisional baseline", func(_, good *revision.Record, _ *Observation) { good.Standing = revision.Provisional }, missed, "only provisionally"},
 		{"the baseline was rolled back", func(_, good *revision.Record, _ *Observation) { good.RolledBack = noon.Add(-2 * time.Hour) }, missed, "was rolled back itself"},
 		{"another autoscaler", func(_, _ *revision.Record, seen *Observation) { seen.Conflict = "an HPA" }, missed, "another autoscaler"},

@@ -47,6 +47,7 @@ func StatusOf(seen *Observation, d *Decision, done *Outcome, s *Memory) capacity
 	status.Conditions = conditionsOf(seen, d, done, s, old.Conditions)
 	status.Revisions = ledgerStatus(&s.Ledger, old.Revisions)
 	status.Calibration = calibrationStatus(s)
+	status.Driver = driverStatus(seen)
 	return status
 }
 
@@ -88,6 +89,9 @@ func withoutNumbers(status *capacityv1alpha1.QueueScalerStatus) *capacityv1alpha
 	}
 	if s.Diagnosis != nil {
 		s.Diagnosis.Message = ""
+	}
+	if s.Driver != nil {
+		s.Driver.Message = ""
 	}
 	return s
 }
@@ -197,7 +201,7 @@ func summaryOf(seen *Observation, d *Decision, diagnosis *capacityv1alpha1.Diagn
 		return capacityv1alpha1.SummaryConflict
 	case seen.Target == nil, !fresh(seen.Samples):
 		return capacityv1alpha1.SummaryNoData
-	case diagnosis != nil && diagnosis.Cause == capacityv1alpha1.CauseThroughputRegressed:
+	case diagnosis != nil && (diagnosis.Cause == capacityv1alpha1.CauseThroughputRegressed || inflated(diagnosis)):
 		return capacityv1alpha1.SummaryRegressed
 	case diagnosis != nil && diagnosis.Cause == capacityv1alpha1.CauseRolloutStuck:
 		return capacityv1alpha1.SummaryStuck

@@ -58,6 +58,7 @@ func (l *Ledger) Observe(b capacity.Block, c Circumstances) bool {
 		r.noteShares(b.Shares)
 		r.MostReplicas = max(r.MostReplicas, replicas)
 	}
+	r.noteArrivals(&b)
 	before := r.Verdict
 	if baseline != nil {
 		r.look(baseline, b.End)
@@ -95,7 +96,7 @@ func (r *Record) crowded(baseline *Record) bool {
 func (r *Record) look(baseline *Record, at time.Time) {
 	if r.against != baseline.Key {
 		if r.against != "" {
-			r.RateWatch, r.TimeWatch = Watch{}, Watch{}
+			r.RateWatch, r.TimeWatch, r.ArrivalsWatch = Watch{}, Watch{}, Watch{}
 		}
 		r.against = baseline.Key
 	}
@@ -105,6 +106,12 @@ func (r *Record) look(baseline *Record, at time.Time) {
 	}
 	r.RateWatch = rates
 	r.TimeWatch, _ = r.TimeWatch.Next(r.timeEvidence(baseline), r.TimesSeen)
+	r.ArrivalsWatch, _ = r.ArrivalsWatch.Next(r.arrivalsEvidence(baseline), r.ArrivalsSeen)
+	r.settle(at)
+}
+
+// settle brings the verdict up to what the kinds of evidence say.
+func (r *Record) settle(at time.Time) {
 	verdict, basis := r.conclude()
 	if verdict != r.Verdict || basis != r.Basis {
 		r.Verdict, r.Basis, r.VerdictAt = verdict, basis, at
@@ -160,15 +167,25 @@ func medianAt(samples []Sample, indices []int) float64 {
 	return median(v)
 }
 
-// conclude makes one verdict of both kinds of evidence, which are never mixed. The service rate is what a revision can do, and
-// outranks how long a message takes. That clears nobody: it was compared at loads that may have been higher.
+// conclude makes one verdict of the kinds of evidence, which are never mixed. The service rate is what a revision can do, and
+// outranks how long a message takes. That clears nobody: it was compared at loads that may have been higher. Arrivals tell of
+// something else, and only against a revision.
 func (r *Record) conclude() (Verdict, Basis) {
 	rate, t := r.RateWatch.Verdict, r.TimeWatch.Verdict
+	measured := rate == Regressed || rate == NoRegression || rate == Suspected
 	switch {
-	case rate == Regressed, rate == NoRegression, rate == Suspected:
+	case rate == Regressed:
 		return rate, ServiceRate
-	case t == Regressed:
+	case t == Regressed && !measured:
 		return t, ProcessingTime
+	case r.ArrivalsWatch.Verdict == Regressed:
+		return Regressed, Arrivals
+	case rate == Suspected:
+		return rate, ServiceRate
+	case r.stepped:
+		return Suspected, Arrivals
+	case rate == NoRegression:
+		return rate, ServiceRate
 	case rate == Inconclusive:
 		return rate, ServiceRate
 	case t == Inconclusive, t == NoRegression, t == Suspected:
@@ -252,8 +269,11 @@ func (l *Ledger) Comparison() Comparison {
 		return Comparison{}
 	}
 	e := r.rateEvidence(baseline)
-	if r.Basis == ProcessingTime {
+	switch r.Basis {
+	case ProcessingTime:
 		e = Evidence{MoreIsWorse: true, Baseline: values(tail(baseline.Times, shown)), Present: values(r.Times)}
+	case Arrivals:
+		e = r.arrivalsEvidence(baseline)
 	}
 	e.Present = tail(e.Present, shown)
 	return e.Compare()

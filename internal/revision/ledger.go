@@ -124,6 +124,9 @@ func (l *Ledger) find(key string) *Record {
 	return nil
 }
 
+// PresentKey is the key of the revision that the target runs; empty while a rollout is in progress.
+func (l *Ledger) PresentKey() string { return l.present }
+
 // Present is the revision that the target runs; nil while a rollout is in progress.
 func (l *Ledger) Present() *Record {
 	if l.present == "" {

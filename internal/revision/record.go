@@ -34,6 +34,8 @@ const (
 	ServiceRate Basis = "ServiceRate"
 	// ProcessingTime is how long one message takes while there is no backlog.
 	ProcessingTime Basis = "ProcessingTime"
+	// Arrivals is how many messages arrive for each unit of user work; without a driver, how much more than before the deploy.
+	Arrivals Basis = "Arrivals"
 )
 
 const (
@@ -47,9 +49,9 @@ const (
 
 // Sample is a block's value, and what it was measured at.
 type Sample struct {
-	// Value is messages/s of one replica, or seconds for one message.
+	// Value is messages/s of one replica, seconds for one message, or messages per unit of the driver.
 	Value float64
-	// At is the number of replicas in service for a rate; messages/s of one replica for a time.
+	// At is the number of replicas in service for a rate; messages/s of one replica for a time; units/s for arrivals.
 	At float64
 }
 
@@ -72,8 +74,8 @@ type Record struct {
 	Verdict   Verdict
 	Basis     Basis
 	VerdictAt time.Time
-	// RateWatch and TimeWatch are the looks at each kind of evidence.
-	RateWatch, TimeWatch Watch
+	// RateWatch, TimeWatch and ArrivalsWatch are the looks at each kind of evidence.
+	RateWatch, TimeWatch, ArrivalsWatch Watch
 	// RolledBack is when it was rolled back automatically. That is done once.
 	RolledBack time.Time
 	// Withdrawn: after a rollback the rate stayed low, so that it was not this revision.
@@ -89,6 +91,11 @@ type Record struct {
 	// Times are seconds for one message over the newest usable unsaturated blocks, TimesSeen how many there were in all.
 	Times     []Sample
 	TimesSeen int
+	// Arrivals are messages per unit of the driver over the newest usable blocks, ArrivalsSeen how many there were in all.
+	// Driver identifies the driver that they were measured with.
+	Arrivals     []Sample
+	ArrivalsSeen int
+	Driver       string
 	// Bounds are the highest unsaturated throughputs of one replica, messages/s: lower bounds of its service rate.
 	Bounds []Sample
 	// Highest is the most that one replica completed, messages/s, within the last 7 days, and HighestAt when.
@@ -101,6 +108,8 @@ type Record struct {
 	// Shares of the queues in the work that it completed.
 	Shares []float64
 
+	// stepped: without a driver, λ rose at the deploy.
+	stepped bool
 	// against is the key of the baseline that it was compared with; empty before the first time, and after a restart.
 	against string
 	// measured are the rates of the newest saturated blocks, usable as evidence or not: the service rate to decide by.
@@ -136,6 +145,9 @@ func (r *Record) Rate() float64 {
 
 // Time is how long one message takes it, in seconds: the median of its newest unsaturated blocks; 0 where that is not known.
 func (r *Record) Time() float64 { return medianOf(tail(r.Times, keptMeasured)) }
+
+// PerUnit is how many messages arrive for each unit of the driver: the median of its newest blocks; 0 where that is not known.
+func (r *Record) PerUnit() float64 { return medianOf(tail(r.Arrivals, keptMeasured)) }
 
 // baseline is the service rates that others are compared with. Where there are too few, its highest unsaturated throughputs
 // complete them: those are lower bounds, and so make the test more conservative.

@@ -42,13 +42,13 @@ const (
 	KeptBlocks = 64
 	// leastBaseline blocks of the known-good make a baseline.
 	leastBaseline = 6
-	// tolerated is the share that a revision may do less with NoRegression, and that processing times must step by.
+	// tolerated is the share that a revision may do less with NoRegression, and that processing times and arrivals must step by.
 	tolerated = 0.10
 	// far above the known-good's median is suspect.
 	far = 1.5
 	// sure is the level of NoRegression and Suspected at each look.
 	sure = 0.01
-	// stepBlocks before and after the deploy have to show a step of the processing time.
+	// stepBlocks before and after the deploy have to show a step of the processing time, or of arrivals.
 	stepBlocks = 8
 )
 
@@ -73,12 +73,12 @@ var looks = []look{
 }
 
 // Evidence of one kind on two revisions. Baseline are the known-good's blocks, Present those of the revision on watch, of each
-// the newest KeptBlocks at most, oldest first: messages/s of one replica, or seconds. What is not above 0 is left out.
+// the newest KeptBlocks at most, oldest first: messages/s of one replica, seconds, or messages per unit. What is not above 0 is left out.
 //
 // A baseline with lower bounds of service rates in it is allowed: they make Regressed rarer, but NoRegression more frequent.
 type Evidence struct {
 	Baseline, Present []float64
-	// MoreIsWorse is true for processing times, false for service rates.
+	// MoreIsWorse is true for processing times and arrivals, false for service rates.
 	MoreIsWorse bool
 }
 
@@ -90,7 +90,7 @@ type Watch struct {
 	// Verdict is that of the newest look which found something; Inconclusive if none did, InsufficientData or empty
 	// before the first. So what was found is withdrawn only by a look that finds something else, never by doubt.
 	Verdict Verdict
-	// Stepped is whether processing times rose right at the deploy; only then they can make it Regressed. Without it they
+	// Stepped is whether processing times, or arrivals, rose right at the deploy; only then they can make it Regressed. Without it they
 	// follow something else: the mix of messages, a dependency, the time of the day.
 	Stepped bool
 }

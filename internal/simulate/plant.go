@@ -20,8 +20,8 @@ type Plant struct {
 	// queue holds what waits and what is in flight; the latter is its head.
 	queue    fifo
 	inFlight int64
-	// arrived and completed count messages since the start.
-	arrived, completed int64
+	// arrived and completed count messages since the start, units the user work that they are made of.
+	arrived, completed, units int64
 
 	// Of the present second: user work per second on the average, as messages; what all replicas can complete, noise apart;
 	// what is completed; whether every replica always had work.
@@ -151,6 +151,7 @@ func (w *Plant) limited(rate float64) float64 {
 // at most what all replicas hold. The rest of what is there waits.
 func (w *Plant) work(t int, s serving) {
 	w.demand = w.draws.mean[t] * s.inflation
+	w.units += int64(w.draws.count[t])
 	w.arriving += float64(w.draws.count[t]) * s.inflation
 	arrives := int64(w.arriving)
 	w.arriving -= float64(arrives)

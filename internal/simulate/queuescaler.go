@@ -72,8 +72,9 @@ type QueueScaler struct {
 	// readings that were not learnt from yet, and the newest one.
 	readings []queue.Reading
 	newest   *queue.Reading
-	all      [1][]queue.Reading
 	poll     int
+	// units are the driver's readings that were not learnt from yet, where the manifest has a driver.
+	units []queue.Reading
 	// toldAt is the second of the present status.
 	toldAt int
 	// again is when to look again, if there is nothing new before.
@@ -117,9 +118,12 @@ func (q *QueueScaler) Act(t int, w *Plant) {
 		q.newest = &r
 		q.readings = append(q.readings, r)
 	}
+	if decision.HasDriver(&q.qs.Spec) && t%max(1, int(q.qs.Spec.Driver.PollSeconds)) == 0 {
+		q.units = append(q.units, queue.Reading{Time: now, ArrivedTotal: new(w.units)})
+	}
 	if isNew {
 		q.reconcile(t, w)
-		q.readings = q.readings[:0]
+		q.readings, q.units = q.readings[:0], q.units[:0]
 	}
 	q.follow(t, w)
 }
@@ -142,8 +146,7 @@ func sameReading(a, b *queue.Reading) bool {
 // reconcile goes the operator's way: observe, decide, act, report.
 func (q *QueueScaler) reconcile(t int, w *Plant) {
 	seen := q.observe(t, w)
-	q.all[0] = q.readings
-	q.memory.Learn(seen, q.all[:])
+	q.memory.Learn(seen, [][]queue.Reading{q.readings, q.units})
 	d := decision.Decide(seen, &q.memory)
 	done := q.act(t, w, seen, d)
 	q.noteVerdict(t, w)

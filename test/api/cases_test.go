@@ -30,7 +30,8 @@ func fallback(fields string) string  { return "spec: {fallback: {" + fields + "}
 func workers(fields string) string {
 	return nats(`url: "nats://n:4222", stream: S, consumer: c, ` + fields)
 }
-func redis(fields string) string { return redisAt(`url: "redis://r:6379/0", ` + fields) }
+func driver(fields string) string { return "spec: {driver: {name: orders, " + fields + "}}" }
+func redis(fields string) string  { return redisAt(`url: "redis://r:6379/0", ` + fields) }
 
 func queues(n int) string {
 	var all []string
@@ -42,15 +43,17 @@ func queues(n int) string {
 
 // What is said more than once.
 const (
-	saySecret    = "secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
-	saySource    = "exactly one of natsJetStream and redis must be set; a further queue is a further entry of queues"
-	sayForm      = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
-	sayObjective = "exactly one of objective.drain and objective.backlog must be set"
-	sayQueueName = "queues[].name must consist of lowercase letters, digits and '-', at most 63; it names the queue here and need not be the server's name for it"
-	sayStream    = "natsJetStream.stream must be a stream's name: no spaces, '.', '*', '>', '/' or backslash"
-	sayConsumer  = "natsJetStream.consumer must be a durable consumer's name: no spaces, '.', '*', '>', '/' or backslash"
-	sayPrior     = `objective.drain.messagesPerSecondPerReplica must be a decimal above 0 and at most 1000000, such as "8" or "0.25"`
-	sayTolerance = `tolerance must be between 0 and 1, such as "0.05"`
+	saySecret     = "secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
+	saySource     = "exactly one of natsJetStream and redis must be set; a further queue is a further entry of queues"
+	sayForm       = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
+	sayDriver     = "exactly one of driver.natsJetStream and driver.redis must be set"
+	sayDriverName = "driver.name must consist of lowercase letters, digits and '-', at most 63; it names the unit of user work in messages, such as orders"
+	sayObjective  = "exactly one of objective.drain and objective.backlog must be set"
+	sayQueueName  = "queues[].name must consist of lowercase letters, digits and '-', at most 63; it names the queue here and need not be the server's name for it"
+	sayStream     = "natsJetStream.stream must be a stream's name: no spaces, '.', '*', '>', '/' or backslash"
+	sayConsumer   = "natsJetStream.consumer must be a durable consumer's name: no spaces, '.', '*', '>', '/' or backslash"
+	sayPrior      = `objective.drain.messagesPerSecondPerReplica must be a decimal above 0 and at most 1000000, such as "8" or "0.25"`
+	sayTolerance  = `tolerance must be between 0 and 1, such as "0.05"`
 )
 
 // accepted are changes that make a valid object.
@@ -69,6 +72,12 @@ var accepted = []struct{ name, change string }{
 	{"Redis sorted set over TLS", redisAt(`url: "rediss://r:6380", sortedSet: {keys: [jobs]}, tls: {}`)},
 	{"Redis stream", redis("stream: {key: orders, group: workers}, auth: {secretRef: {name: redis}}")},
 	{"16 queues", queues(16)},
+	{"driver in NATS", driver(source + ", pollSeconds: 300")},
+	{"driver with the name and the source of a queue", "spec: {driver: {name: jobs, " + source + "}}"},
+	{"driver that is a Redis stream", driver(`redis: {url: "redis://r:6379/0", stream: {key: orders, group: billing}}`)},
+	{"driver that is a counter beside a Redis list", driver(`redis: {url: "redis://r:6379/0", list: {keys: [orders], arrivedTotalKey: "orders:total"}}`)},
+	{"driver that is a counter beside a Redis sorted set", driver(`redis: {url: "redis://r:6379/0", sortedSet: {keys: [orders], arrivedTotalKey: "orders:total"}}`)},
+	{"driver beside a plain objective", "spec: {objective: {drain: null, backlog: {perReplica: 5}}, driver: {name: orders, " + source + "}}"},
 	{"plain objective", "spec: {objective: {drain: null, backlog: {perReplica: 1000000000}}}"},
 	{"drain objective with everything", drain(`seconds: 86400, messagesPerSecondPerReplica: "0.001", targetUtilizationPercent: 100, concurrency: 100000`)},
 	{"the highest prior", drain(`messagesPerSecondPerReplica: "1000000"`)},
@@ -136,6 +145,19 @@ var refused = []struct {
 	{"pollSeconds of a queue too low", queue("pollSeconds: 0"), []string{"spec.queues[0].pollSeconds", "greater than or equal to 1"}},
 	{"pollSeconds of a queue too high", queue("pollSeconds: 301"), []string{"spec.queues[0].pollSeconds", "less than or equal to 300"}},
 	{"drainSeconds of a queue without a drain objective", "spec: {objective: {drain: null, backlog: {perReplica: 1}}, queues: [{name: jobs, drainSeconds: 5, " + source + "}]}", []string{"queues[].drainSeconds needs objective.drain; remove drainSeconds or use objective.drain"}},
+	{"driver without a name", "spec: {driver: {" + source + "}}", []string{"spec.driver.name: Required value"}},
+	{"driver name with capitals", "spec: {driver: {name: Orders, " + source + "}}", []string{"spec.driver.name", sayDriverName}},
+	{"driver name too long", "spec: {driver: {name: " + strings.Repeat("a", 64) + ", " + source + "}}", []string{"spec.driver.name: Too long", "63"}},
+	{"driver without a source", "spec: {driver: {name: orders}}", []string{"spec.driver", sayDriver}},
+	{"driver with two sources", driver(source + `, redis: {url: "redis://r:6379/0", stream: {key: orders, group: billing}}`), []string{"spec.driver", sayDriver}},
+	{"driver with a weight", driver("weight: 2, " + source), []string{`unknown field "spec.driver.weight"`}},
+	{"pollSeconds of a driver too low", driver("pollSeconds: 0, " + source), []string{"spec.driver.pollSeconds", "greater than or equal to 1"}},
+	{"pollSeconds of a driver too high", driver("pollSeconds: 301, " + source), []string{"spec.driver.pollSeconds", "less than or equal to 300"}},
+	{"driver that is a Redis list without a counter", driver(`redis: {url: "redis://r:6379/0", list: {keys: [orders], completedTotalKey: done}}`),
+		[]string{"spec.driver", "driver.redis.list needs arrivedTotalKey, because the length of a list does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"}},
+	{"driver that is a Redis sorted set without a counter", driver(`redis: {url: "redis://r:6379/0", sortedSet: {keys: [orders]}}`),
+		[]string{"spec.driver", "driver.redis.sortedSet needs arrivedTotalKey, because the size of a sorted set does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"}},
+	{"driver with credentials in its url", driver(`redis: {url: "redis://me:secret@r:6379/0", stream: {key: orders, group: billing}}`), []string{"spec.driver.redis", "redis.url must not carry credentials"}},
 	{"NATS without a url", nats("stream: S, consumer: c"), []string{"spec.queues[0].natsJetStream.url: Required value"}},
 	{"NATS url of another kind", nats(`url: "http://n:8222", stream: S, consumer: c`), []string{"spec.queues[0].natsJetStream", "natsJetStream.url must begin with nats:// or tls://, for example nats://nats.chat:4222"}},
 	{"NATS url with a password", nats(`url: "nats://me:secret@n:4222", stream: S, consumer: c`), []string{"spec.queues[0].natsJetStream", "natsJetStream.url must not carry credentials; put them into a Secret and name it in natsJetStream.auth.secretRef"}},

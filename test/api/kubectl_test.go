@@ -59,6 +59,7 @@ func TestAbsentFieldsAreNotSent(t *testing.T) {
 func TestExplain(t *testing.T) {
 	golden(t, "explain-spec.txt", kubectl(t, "explain", "qs.spec", "--recursive"))
 	golden(t, "explain-queues.txt", kubectl(t, "explain", "qs.spec.queues"))
+	golden(t, "explain-driver.txt", kubectl(t, "explain", "qs.spec.driver"))
 }
 
 // What is not known is blank.

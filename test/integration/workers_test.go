@@ -8,6 +8,7 @@ package integration
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"testing"
 	"time"
@@ -205,6 +206,9 @@ type sender struct {
 	mu   sync.Mutex
 	rate float64
 	sent int64
+	// counter counts the units of user work that messages are made of, perMessage of them each; empty: nothing does.
+	counter    string
+	perMessage float64
 }
 
 func (w *world) startSender() *sender {
@@ -245,6 +249,13 @@ func (s *sender) steady(rate float64) {
 	s.rate = rate
 }
 
+// counts has a key count the units of user work, so many for each message from now on.
+func (s *sender) counts(counter string, perMessage float64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counter, s.perMessage = counter, perMessage
+}
+
 // send sends n messages at once.
 func (s *sender) send(ctx context.Context, n int) {
 	if n == 0 {
@@ -254,6 +265,11 @@ func (s *sender) send(ctx context.Context, n int) {
 	for range n {
 		pipe.XAdd(ctx, &goredis.XAddArgs{Stream: s.w.key, Values: []string{"m", ""}})
 	}
+	s.mu.Lock()
+	if s.counter != "" {
+		pipe.IncrBy(ctx, s.counter, int64(math.Round(float64(n)*s.perMessage)))
+	}
+	s.mu.Unlock()
 	if _, err := pipe.Exec(ctx); err != nil && ctx.Err() == nil {
 		s.w.Errorf("send %d messages: %v", n, err)
 	}
