@@ -54,11 +54,11 @@ func (t *trigger) auth(field string, parameters map[string][]string) capacityv1a
 	a := t.authentication()
 	if ref := t.source.AuthenticationRef; ref != nil && a == nil {
 		t.m.do("%s.auth: %s %s was not among the documents; put the same credentials into a Secret in this namespace, with the keys username and password, or token, and name it here", field, kindOf(ref.Kind), ref.Name)
-		return secret(t.m.object.Metadata.Name + "-queue")
+		return secret(t.secretName())
 	}
 	if a != nil && a.elsewhere() != "" {
 		t.m.do("%s.auth: KEDA takes the credentials from %s; put them into a Secret in this namespace, with the keys username and password, or token, and name it here", field, a.elsewhere())
-		return secret(t.m.object.Metadata.Name + "-queue")
+		return secret(t.secretName())
 	}
 	found := map[string]secretParameter{}
 	for ours, theirs := range parameters {
@@ -80,7 +80,7 @@ func (t *trigger) auth(field string, parameters map[string][]string) capacityv1a
 	if name := asTheyAre(found); name != "" && a.Kind == "TriggerAuthentication" {
 		return secret(name)
 	}
-	name := t.m.object.Metadata.Name + "-queue"
+	name := t.secretName()
 	var literals, from []string
 	for _, ours := range []string{"username", "password", "token"} {
 		p, given := found[ours]
@@ -131,6 +131,15 @@ func (a *triggerAuthentication) elsewhere() string {
 		return "a service account's token"
 	}
 	return ""
+}
+
+// secretName is that of a Secret that is to be made.
+func (t *trigger) secretName() string {
+	name := t.m.object.Metadata.Name + "-queue"
+	if n := len(t.m.qs.Spec.Queues); n > 0 {
+		name = fmt.Sprintf("%s-%d", name, n+1)
+	}
+	return name
 }
 
 func kindOf(kind string) string {

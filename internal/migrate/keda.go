@@ -89,10 +89,10 @@ type triggerAuthentication struct {
 		PodIdentity *struct {
 			Provider string `json:"provider"`
 		} `json:"podIdentity"`
-		HashiCorpVault      *struct{} `json:"hashiCorpVault"`
-		AzureKeyVault       *struct{} `json:"azureKeyVault"`
-		AWSSecretManager    *struct{} `json:"awsSecretManager"`
-		GCPSecretManager    *struct{} `json:"gcpSecretManager"`
+		HashiCorpVault      *struct{}         `json:"hashiCorpVault"`
+		AzureKeyVault       *struct{}         `json:"azureKeyVault"`
+		AWSSecretManager    *struct{}         `json:"awsSecretManager"`
+		GCPSecretManager    *struct{}         `json:"gcpSecretManager"`
 		ConfigMapTargetRef  []secretParameter `json:"configMapTargetRef"`
 		BoundServiceAccount []struct{}        `json:"boundServiceAccountToken"`
 	} `json:"spec"`

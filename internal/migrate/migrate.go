@@ -136,8 +136,12 @@ type migration struct {
 	reasons []string
 }
 
-func (m *migration) do(format string, args ...any)   { m.todo = append(m.todo, fmt.Sprintf(format, args...)) }
-func (m *migration) note(format string, args ...any) { m.notes = append(m.notes, fmt.Sprintf(format, args...)) }
+func (m *migration) do(format string, args ...any) {
+	m.todo = append(m.todo, fmt.Sprintf(format, args...))
+}
+func (m *migration) note(format string, args ...any) {
+	m.notes = append(m.notes, fmt.Sprintf(format, args...))
+}
 func (m *migration) refuse(format string, args ...any) {
 	m.reasons = append(m.reasons, fmt.Sprintf(format, args...))
 }
@@ -325,7 +329,7 @@ func (m *migration) names() {
 	}
 }
 
-// most is the largest weight of a queue.
+// mostWeight is the largest weight of a queue.
 const mostWeight = 1000
 
 // objective is the messages for each replica. Queues with other targets get a weight, so that the same backlog asks for the same.

@@ -77,7 +77,7 @@ func (t *trigger) natsJetStream(q *capacityv1alpha1.QueueSource) (string, int64)
 	}
 	if account := t.take("account"); account != "" && account != "$G" {
 		t.m.do("%s.auth: name a Secret with the credentials of a user of the account %s; the monitoring port needs none", field, account)
-		n.Auth = secret(t.m.object.Metadata.Name + "-queue")
+		n.Auth = secret(t.secretName())
 	}
 	t.isTrue("useHttps") // says nothing about the clients' port
 	n.URL, n.Stream, n.Consumer = "nats://"+withPort(host, "4222"), t.need("stream"), t.need("consumer")

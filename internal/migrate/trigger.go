@@ -120,20 +120,12 @@ func (t *trigger) leftOver() {
 		case t.used[key]:
 		case strings.HasPrefix(key, "activation") && value == "0":
 		case strings.HasPrefix(key, "activation"):
-			t.m.note("%s.metadata.%s: %s; a QueueScaler makes the first replica for the first message", t.path, key, value)
+			t.m.note("%s.metadata.%s: a QueueScaler makes the first replica for the first message", t.path, key)
 		case key == "metricName":
 		default:
-			t.m.note("%s.metadata.%s: %s has no equivalent", t.path, key, quoted(value))
+			t.m.note("%s.metadata.%s has no equivalent", t.path, key) // its value may be a password
 		}
 	}
-}
-
-// quoted is a value for messages: short, and nothing that may be a password.
-func quoted(v string) string {
-	if strings.Contains(v, "@") || len(v) > 40 {
-		return "what it says"
-	}
-	return strconv.Quote(v)
 }
 
 // address is host:port out of a parameter, or of host and port; fillIn and a port where it comes from elsewhere.
@@ -160,7 +152,17 @@ func (t *trigger) address(field, port string, keys ...string) string {
 	return withPort(fillIn, port)
 }
 
+// bare is host:port of an address that may be written as a url. Credentials in it are dropped, and belong into a Secret.
+func bare(address string) string {
+	if _, after, found := strings.Cut(address, "://"); found {
+		address, _, _ = strings.Cut(after, "/")
+	}
+	return address[strings.LastIndex(address, "@")+1:]
+}
+
+// withPort is host:port of an address.
 func withPort(address, port string) string {
+	address = bare(address)
 	if _, _, err := net.SplitHostPort(address); err == nil {
 		return address
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -165,6 +166,30 @@ func TestSamples(t *testing.T) {
 	t.Run("all together", func(t *testing.T) {
 		kubectl(t, "apply", "-n", warningNamespace(t), "-k", "../../config/samples")
 	})
+}
+
+// TestMigrated applies what becomes of ScaledObjects.
+func TestMigrated(t *testing.T) {
+	files, err := filepath.Glob("../../internal/migrate/testdata/*.golden")
+	if err != nil || len(files) == 0 {
+		t.Fatal(err, files)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// What was refused is not in the manifest, and the namespaces are the test's own.
+			manifest, _, _ := strings.Cut(string(text), "\nError: ")
+			manifest = regexp.MustCompile(`(?m)^  namespace: .*$`).ReplaceAllString(manifest, "")
+			path := filepath.Join(t.TempDir(), "manifest.yaml")
+			if err := os.WriteFile(path, []byte(manifest), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			kubectl(t, "apply", "-n", warningNamespace(t), "-f", path)
+		})
+	}
 }
 
 // TestDeploy applies what a cluster gets, and sees that restricted pod security lets the operator's pods be.
