@@ -9,24 +9,28 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 )
 
 // Kinds of servers.
 const (
-	KindNATS  = "nats"
-	KindRedis = "redis"
+	KindNATS       = "nats"
+	KindRedis      = "redis"
+	KindPostgreSQL = "postgresql"
 )
 
 // Endpoint is where a server listens, in one form for all spellings of its url.
 type Endpoint struct {
-	// Kind is KindNATS or KindRedis.
+	// Kind is one of the kinds of servers.
 	Kind string
 	// Host is a name in lower case or an IP address; Port is a number.
 	Host, Port string
 	// DB is the database of Redis, else 0.
 	DB int
+	// Path is the database of PostgreSQL, or what an HTTP server's paths begin with; else empty.
+	Path string
 	// TLS is true where url or spec ask for it; ServerName is the name to verify.
 	TLS        bool
 	ServerName string
@@ -39,14 +43,19 @@ func (e Endpoint) Address() string { return net.JoinHostPort(e.Host, e.Port) }
 func (e Endpoint) URL() string {
 	scheme := e.Kind
 	switch {
+	case e.Kind == KindPostgreSQL:
+		// The same with and without TLS.
 	case e.TLS && e.Kind == KindRedis:
 		scheme = "rediss"
 	case e.TLS:
 		scheme = "tls"
 	}
 	text := scheme + "://" + e.Address()
-	if e.Kind == KindRedis {
+	switch e.Kind {
+	case KindRedis:
 		text += "/" + strconv.Itoa(e.DB)
+	case KindPostgreSQL:
+		text += "/" + url.PathEscape(e.Path)
 	}
 	return text
 }
@@ -57,10 +66,12 @@ type schemeOf struct {
 }
 
 var schemes = map[string]schemeOf{
-	"nats":   {KindNATS, "4222", false},
-	"tls":    {KindNATS, "4222", true},
-	"redis":  {KindRedis, "6379", false},
-	"rediss": {KindRedis, "6379", true},
+	"nats":       {KindNATS, "4222", false},
+	"tls":        {KindNATS, "4222", true},
+	"redis":      {KindRedis, "6379", false},
+	"rediss":     {KindRedis, "6379", true},
+	"postgres":   {KindPostgreSQL, "5432", false},
+	"postgresql": {KindPostgreSQL, "5432", false},
 }
 
 // settings are what all sources have in common.
@@ -77,6 +88,8 @@ func settingsOf(q *capacityv1alpha1.Queue) settings {
 		return settings{q.NATSJetStream.URL, KindNATS, q.NATSJetStream.Auth.SecretRef.Name, q.NATSJetStream.TLS}
 	case q.Redis.URL != "":
 		return settings{q.Redis.URL, KindRedis, q.Redis.Auth.SecretRef.Name, q.Redis.TLS}
+	case q.PostgreSQL.URL != "":
+		return settings{q.PostgreSQL.URL, KindPostgreSQL, q.PostgreSQL.Auth.SecretRef.Name, q.PostgreSQL.TLS}
 	default:
 		return settings{}
 	}
@@ -87,7 +100,7 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 	s := settingsOf(q)
 	refuse := func(what string) (Endpoint, *Failure) {
 		return Endpoint{}, &Failure{Reason: capacityv1alpha1.ReasonAddressRefused, Subject: "the url of queue " + q.Name, What: what,
-			Remedy: "Give a url such as nats://nats.chat:4222 or redis://redis.chat:6379/0"}
+			Remedy: "Give a url such as nats://nats.chat:4222, redis://redis.chat:6379/0 or postgres://db.chat:5432/jobs"}
 	}
 	u, err := url.Parse(s.url)
 	if err != nil {
@@ -106,7 +119,14 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 	if e.Port == "" {
 		e.Port = scheme.port
 	}
-	if path := strings.Trim(u.Path, "/"); path != "" {
+	path := strings.Trim(u.Path, "/")
+	switch {
+	case e.Kind == KindPostgreSQL:
+		e.Path = path
+		if path == "" || strings.ContainsFunc(path, unicode.IsControl) {
+			return refuse("refused because it does not end with a database,")
+		}
+	case path != "":
 		e.DB, err = strconv.Atoi(path)
 		if err != nil || e.DB < 0 || e.Kind != KindRedis {
 			return refuse("refused because its path is not a database number,")
