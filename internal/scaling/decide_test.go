@@ -207,7 +207,7 @@ var rules = []rule{
 	{name: "regressed: room is left for slots, also for those on their way", change: observe(regressed, func(o *Observation) {
 		o.Queues[0].Arrival, o.Pool = new(400.0), Pool{Warm: 1, Lent: 1, Coming: 1}
 	}), desired: new(int32(37)), replicas: new(int32(37)), lent: 2, reason: "TooManyReplicas",
-		message: "100 wanted, maxReplicas is 40, 3 of them left for slots of the known-good revision; raise maxReplicas to at least 100"},
+		message: "100 wanted, maxReplicas is 40, 3 of them left for slots of the known-good revision; the revision does less than the known-good one: see status.diagnosis before raising maxReplicas"},
 	{name: "regressed: none is taken away for slots", change: observe(regressed, func(o *Observation) {
 		o.Queues[0].Arrival, o.Target.Replicas, o.Target.Available = new(400.0), 39, 39
 	}), desired: new(int32(39)), lent: 1, reason: "TooManyReplicas"},

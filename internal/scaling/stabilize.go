@@ -179,7 +179,7 @@ func limit(in input, stable outcome, r recommendation) outcome {
 	}
 	switch {
 	case n > most:
-		out.message = fmt.Sprintf("%d wanted, maxReplicas is %d%s; raise maxReplicas to at least %d", r.replicas, in.Max, leftForSlots(in.Max-most), r.replicas)
+		out.message = fmt.Sprintf("%d wanted, maxReplicas is %d%s; %s", r.replicas, in.Max, leftForSlots(in.Max-most), in.moreThanMax(r.replicas))
 		out.reason, out.limits, n = reasonTooMany, true, most
 	case n < in.Min:
 		out.message = fmt.Sprintf("%d wanted, minReplicas is %d", r.replicas, in.Min)
@@ -187,6 +187,14 @@ func limit(in input, stable outcome, r recommendation) outcome {
 	}
 	out.replicas = n
 	return out
+}
+
+// moreThanMax is what to do where more replicas are wanted than there may be. More of a regressed revision are not the remedy.
+func (in input) moreThanMax(wanted int32) string {
+	if in.Regressed != nil {
+		return "the revision does less than the known-good one: see status.diagnosis before raising maxReplicas"
+	}
+	return fmt.Sprintf("raise maxReplicas to at least %d", wanted)
 }
 
 // limited is the condition ScalingLimited.
