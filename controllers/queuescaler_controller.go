@@ -35,8 +35,16 @@ import (
 	"github.com/queuescaler/queuescaler/internal/metrics"
 	"github.com/queuescaler/queuescaler/internal/queue"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
+	postgresqueue "github.com/queuescaler/queuescaler/internal/queue/postgresql"
 	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
 )
+
+// openers connect to each kind of server.
+var openers = map[string]queue.Open{
+	queue.KindNATS:       natsqueue.Open,
+	queue.KindRedis:      redisqueue.Open,
+	queue.KindPostgreSQL: postgresqueue.Open,
+}
 
 // QueueScalerReconciler reconciles QueueScalers.
 type QueueScalerReconciler struct {
@@ -125,7 +133,7 @@ func (r *QueueScalerReconciler) SetupWithManager(ctx context.Context, mgr ctrl.M
 	r.queues = queue.NewPool(queue.Options{
 		Secrets: r.secret,
 		Wake:    wake.wake,
-		Open:    map[string]queue.Open{queue.KindNATS: natsqueue.Open, queue.KindRedis: redisqueue.Open},
+		Open:    openers,
 		Clock:   r.Clock,
 		Log:     mgr.GetLogger().WithName("queues"),
 	})

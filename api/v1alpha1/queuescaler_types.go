@@ -207,6 +207,7 @@ type Queue struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.list) || has(self.redis.list.arrivedTotalKey)",message="driver.redis.list needs arrivedTotalKey, because the length of a list does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
 // +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.sortedSet) || has(self.redis.sortedSet.arrivedTotalKey)",message="driver.redis.sortedSet needs arrivedTotalKey, because the size of a sorted set does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
+// +kubebuilder:validation:XValidation:rule="!has(self.postgreSQL) || self.postgreSQL.query.lowerAscii().contains('arrived_total')",message="driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
 type Driver struct {
 	// name of the unit of user work in messages, such as orders: "2.6 messages per unit of orders".
 	// +required
@@ -226,7 +227,7 @@ type Driver struct {
 
 // QueueSource is where something is read: exactly one kind of server.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis)].filter(s, s).size() == 1",message="exactly one of natsJetStream and redis must be set; a further queue is a further entry of queues"
+// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.postgreSQL)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis and postgreSQL must be set; a further queue is a further entry of queues"
 type QueueSource struct {
 	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
 	//   natsJetStream:
@@ -243,6 +244,14 @@ type QueueSource struct {
 	//     list: {keys: [jobs]}
 	// +optional
 	Redis RedisSource `json:"redis,omitzero"`
+
+	// postgreSQL reads a queue that is a table, by a query. Example:
+	//   postgreSQL:
+	//     url: postgres://db.shop:5432/orders
+	//     query: SELECT count(*) AS depth FROM jobs WHERE state = 'waiting'
+	//     auth: {secretRef: {name: jobs-reader}}
+	// +optional
+	PostgreSQL PostgreSQLSource `json:"postgreSQL,omitzero"`
 }
 
 // NATSJetStreamSource is a durable consumer of a JetStream stream.

@@ -10,14 +10,16 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 )
 
 // Kinds of servers.
 const (
-	KindNATS  = "nats"
-	KindRedis = "redis"
+	KindNATS       = "nats"
+	KindRedis      = "redis"
+	KindPostgreSQL = "postgresql"
 )
 
 // Endpoint is where a server listens, in one form for all spellings of its url.
@@ -26,7 +28,7 @@ type Endpoint struct {
 	Kind, Scheme string
 	// Host is a name in lower case or an IP address; Port is a number.
 	Host, Port string
-	// Path of the url without slashes around it: the database of Redis, by number.
+	// Path of the url without slashes around it: the database of Redis, by number, or of PostgreSQL, by name.
 	Path string
 	// TLS is true where url or spec ask for it; ServerName is the name to verify.
 	TLS        bool
@@ -53,8 +55,9 @@ type scheme struct {
 
 // kinds are the schemes of each kind of server.
 var kinds = map[string]map[string]scheme{
-	KindNATS:  {"nats": {"4222", false}, "tls": {"4222", true}},
-	KindRedis: {"redis": {"6379", false}, "rediss": {"6379", true}},
+	KindNATS:       {"nats": {"4222", false}, "tls": {"4222", true}},
+	KindRedis:      {"redis": {"6379", false}, "rediss": {"6379", true}},
+	KindPostgreSQL: {"postgres": {"5432", false}, "postgresql": {"5432", false}},
 }
 
 // secure is the scheme that says of a kind what its tls does.
@@ -74,6 +77,8 @@ func settingsOf(q *capacityv1alpha1.Queue) settings {
 		return settings{q.NATSJetStream.URL, KindNATS, q.NATSJetStream.Auth.SecretRef.Name, q.NATSJetStream.TLS}
 	case q.Redis.URL != "":
 		return settings{q.Redis.URL, KindRedis, q.Redis.Auth.SecretRef.Name, q.Redis.TLS}
+	case q.PostgreSQL.URL != "":
+		return settings{q.PostgreSQL.URL, KindPostgreSQL, q.PostgreSQL.Auth.SecretRef.Name, q.PostgreSQL.TLS}
 	default:
 		return settings{}
 	}
@@ -84,7 +89,7 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 	s := settingsOf(q)
 	refuse := func(what string) (Endpoint, *Failure) {
 		return Endpoint{}, &Failure{Reason: capacityv1alpha1.ReasonAddressRefused, Subject: "the url of queue " + q.Name, What: what,
-			Remedy: "Give a url such as nats://nats.chat:4222 or redis://redis.chat:6379/0"}
+			Remedy: "Give a url such as nats://nats.chat:4222, redis://redis.chat:6379/0 or postgres://db.chat:5432/jobs"}
 	}
 	u, err := url.Parse(s.url)
 	if err != nil {
@@ -121,7 +126,7 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 	return e, nil
 }
 
-// wrongPath says what is wrong with the path; empty where nothing is. It brings the number of a database to one form.
+// wrongPath says what is wrong with the path; empty where nothing is. It brings scheme and database to one form.
 func (e *Endpoint) wrongPath() string {
 	switch {
 	case e.Kind == KindRedis:
@@ -130,6 +135,11 @@ func (e *Endpoint) wrongPath() string {
 			return "refused because its path is not a database number,"
 		}
 		e.Path = strconv.Itoa(db)
+	case e.Kind == KindPostgreSQL:
+		if e.Path == "" || strings.ContainsFunc(e.Path, unicode.IsControl) {
+			return "refused because it does not end with a database,"
+		}
+		e.Scheme = "postgres"
 	case e.Kind == KindNATS && e.Path != "":
 		return "refused because its server has no paths,"
 	}

@@ -21,6 +21,7 @@ import (
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
 	natsjs "github.com/queuescaler/queuescaler/internal/queue/nats"
+	postgresq "github.com/queuescaler/queuescaler/internal/queue/postgresql"
 	redisq "github.com/queuescaler/queuescaler/internal/queue/redis"
 )
 
@@ -53,7 +54,7 @@ func newHarness(t testing.TB, change ...func(*queue.Options)) *harness {
 	options := queue.Options{
 		Secrets: h.getSecret,
 		Wake:    h.wake,
-		Open:    map[string]queue.Open{queue.KindNATS: natsjs.Open, queue.KindRedis: redisq.Open},
+		Open:    map[string]queue.Open{queue.KindNATS: natsjs.Open, queue.KindRedis: redisq.Open, queue.KindPostgreSQL: postgresq.Open},
 		Log:     h.logger(),
 	}
 	for _, c := range change {

@@ -28,7 +28,7 @@ type Options struct {
 	Secrets func(ctx context.Context, namespace, name string) (map[string][]byte, error)
 	// Wake is called when the values or the quality of a subscriber's readings changed. It must neither block nor call the Pool.
 	Wake func(Subscriber)
-	// Open connects, for each kind of server: KindNATS, KindRedis.
+	// Open connects, for each kind of server.
 	Open map[string]Open
 	// Clock defaults to the real one.
 	Clock clock.WithTicker
@@ -171,7 +171,7 @@ func (p *Pool) Take(sub Subscriber) [][]Reading {
 
 // ServerStats is the state of one server for metrics; connections with different credentials to one address are one.
 type ServerStats struct {
-	// Kind is KindNATS or KindRedis; Host is host:port, without credentials.
+	// Kind is one of the kinds of servers; Host is host:port, without credentials.
 	Kind, Host string
 	// Up is true where the last poll or connection attempt succeeded, for all credentials.
 	Up                               bool
