@@ -34,6 +34,7 @@ import (
 	"github.com/queuescaler/queuescaler/internal/decision"
 	"github.com/queuescaler/queuescaler/internal/metrics"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
 	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
 )
@@ -125,7 +126,7 @@ func (r *QueueScalerReconciler) SetupWithManager(ctx context.Context, mgr ctrl.M
 	r.queues = queue.NewPool(queue.Options{
 		Secrets: r.secret,
 		Wake:    wake.wake,
-		Open:    map[string]queue.Open{queue.KindNATS: natsqueue.Open, queue.KindRedis: redisqueue.Open},
+		Open:    map[string]queue.Open{queue.KindNATS: natsqueue.Open, queue.KindRedis: redisqueue.Open, queue.KindKafka: kafkaqueue.Open},
 		Clock:   r.Clock,
 		Log:     mgr.GetLogger().WithName("queues"),
 	})

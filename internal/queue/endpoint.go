@@ -17,16 +17,21 @@ import (
 const (
 	KindNATS  = "nats"
 	KindRedis = "redis"
+	KindKafka = "kafka"
 )
 
 // Endpoint is where a server listens, in one form for all spellings of its url.
 type Endpoint struct {
-	// Kind is KindNATS or KindRedis.
+	// Kind is KindNATS, KindRedis or KindKafka.
 	Kind string
 	// Host is a name in lower case or an IP address; Port is a number.
 	Host, Port string
 	// DB is the database of Redis, else 0.
 	DB int
+	// Path is below which an HTTP server answers, else empty.
+	Path string
+	// Mechanism is how to log in to Kafka, empty without credentials.
+	Mechanism capacityv1alpha1.KafkaMechanism
 	// TLS is true where url or spec ask for it; ServerName is the name to verify.
 	TLS        bool
 	ServerName string
@@ -41,7 +46,7 @@ func (e Endpoint) URL() string {
 	switch {
 	case e.TLS && e.Kind == KindRedis:
 		scheme = "rediss"
-	case e.TLS:
+	case e.TLS && e.Kind == KindNATS:
 		scheme = "tls"
 	}
 	text := scheme + "://" + e.Address()
@@ -61,6 +66,7 @@ var schemes = map[string]schemeOf{
 	"tls":    {KindNATS, "4222", true},
 	"redis":  {KindRedis, "6379", false},
 	"rediss": {KindRedis, "6379", true},
+	"kafka":  {KindKafka, "9092", false},
 }
 
 // settings are what all sources have in common.
@@ -77,6 +83,8 @@ func settingsOf(q *capacityv1alpha1.Queue) settings {
 		return settings{q.NATSJetStream.URL, KindNATS, q.NATSJetStream.Auth.SecretRef.Name, q.NATSJetStream.TLS}
 	case q.Redis.URL != "":
 		return settings{q.Redis.URL, KindRedis, q.Redis.Auth.SecretRef.Name, q.Redis.TLS}
+	case q.Kafka.URL != "":
+		return settings{q.Kafka.URL, KindKafka, q.Kafka.Auth.SecretRef.Name, q.Kafka.TLS}
 	default:
 		return settings{}
 	}
@@ -87,7 +95,7 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 	s := settingsOf(q)
 	refuse := func(what string) (Endpoint, *Failure) {
 		return Endpoint{}, &Failure{Reason: capacityv1alpha1.ReasonAddressRefused, Subject: "the url of queue " + q.Name, What: what,
-			Remedy: "Give a url such as nats://nats.chat:4222 or redis://redis.chat:6379/0"}
+			Remedy: "Give a url such as nats://nats.chat:4222, redis://redis.chat:6379/0 or kafka://kafka.chat:9092"}
 	}
 	u, err := url.Parse(s.url)
 	if err != nil {
@@ -102,7 +110,7 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(u.Host, ", "):
 		return refuse("refused because it is not just a host, a port and a database,")
 	}
-	e := Endpoint{Kind: scheme.kind, Host: strings.ToLower(u.Hostname()), Port: u.Port(), TLS: scheme.tls || s.tls != nil}
+	e := Endpoint{Kind: scheme.kind, Host: strings.ToLower(u.Hostname()), Port: u.Port(), TLS: scheme.tls || s.tls != nil, Mechanism: q.Kafka.Mechanism}
 	if e.Port == "" {
 		e.Port = scheme.port
 	}
