@@ -34,6 +34,7 @@ import (
 	"github.com/queuescaler/queuescaler/internal/decision"
 	"github.com/queuescaler/queuescaler/internal/metrics"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresqueue "github.com/queuescaler/queuescaler/internal/queue/postgresql"
 	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
@@ -43,6 +44,7 @@ import (
 var openers = map[string]queue.Open{
 	queue.KindNATS:       natsqueue.Open,
 	queue.KindRedis:      redisqueue.Open,
+	queue.KindKafka:      kafkaqueue.Open,
 	queue.KindPostgreSQL: postgresqueue.Open,
 }
 

@@ -227,7 +227,7 @@ type Driver struct {
 
 // QueueSource is where something is read: exactly one kind of server.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.postgreSQL)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis and postgreSQL must be set; a further queue is a further entry of queues"
+// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.kafka), has(self.postgreSQL)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, kafka and postgreSQL must be set; a further queue is a further entry of queues"
 type QueueSource struct {
 	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
 	//   natsJetStream:
@@ -252,6 +252,14 @@ type QueueSource struct {
 	//     auth: {secretRef: {name: jobs-reader}}
 	// +optional
 	PostgreSQL PostgreSQLSource `json:"postgreSQL,omitzero"`
+
+	// kafka reads a topic through its consumer group. Example:
+	//   kafka:
+	//     url: kafka://kafka.chat:9092
+	//     topic: orders
+	//     group: billing
+	// +optional
+	Kafka KafkaSource `json:"kafka,omitzero"`
 }
 
 // NATSJetStreamSource is a durable consumer of a JetStream stream.

@@ -15,8 +15,8 @@ import (
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 )
 
-// dialer returns a function that connects to e. The address is judged after DNS resolution, so that no name leads to a refused one.
-func dialer(e Endpoint) func(ctx context.Context) (net.Conn, error) {
+// dialAddress connects to host:port. The address is judged after DNS resolution, so that no name leads to a refused one.
+func dialAddress(ctx context.Context, address string) (net.Conn, error) {
 	d := &net.Dialer{
 		Timeout:   ConnectTimeout,
 		KeepAlive: 15 * time.Second,
@@ -28,7 +28,12 @@ func dialer(e Endpoint) func(ctx context.Context) (net.Conn, error) {
 			return nil
 		},
 	}
-	return func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, "tcp", e.Address()) }
+	return d.DialContext(ctx, "tcp", address)
+}
+
+// dialer returns a function that connects to e.
+func dialer(e Endpoint) func(ctx context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) { return dialAddress(ctx, e.Address()) }
 }
 
 // Handshake makes conn a TLS connection; it closes conn on error.

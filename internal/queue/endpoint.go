@@ -19,6 +19,7 @@ import (
 const (
 	KindNATS       = "nats"
 	KindRedis      = "redis"
+	KindKafka      = "kafka"
 	KindPostgreSQL = "postgresql"
 )
 
@@ -30,6 +31,8 @@ type Endpoint struct {
 	Host, Port string
 	// Path of the url without slashes around it: the database of Redis, by number, or of PostgreSQL, by name.
 	Path string
+	// Mechanism is how to log in to Kafka, empty without credentials.
+	Mechanism capacityv1alpha1.KafkaMechanism
 	// TLS is true where url or spec ask for it; ServerName is the name to verify.
 	TLS        bool
 	ServerName string
@@ -57,6 +60,7 @@ type scheme struct {
 var kinds = map[string]map[string]scheme{
 	KindNATS:       {"nats": {"4222", false}, "tls": {"4222", true}},
 	KindRedis:      {"redis": {"6379", false}, "rediss": {"6379", true}},
+	KindKafka:      {"kafka": {"9092", false}},
 	KindPostgreSQL: {"postgres": {"5432", false}, "postgresql": {"5432", false}},
 }
 
@@ -79,6 +83,8 @@ func settingsOf(q *capacityv1alpha1.Queue) settings {
 		return settings{q.Redis.URL, KindRedis, q.Redis.Auth.SecretRef.Name, q.Redis.TLS}
 	case q.PostgreSQL.URL != "":
 		return settings{q.PostgreSQL.URL, KindPostgreSQL, q.PostgreSQL.Auth.SecretRef.Name, q.PostgreSQL.TLS}
+	case q.Kafka.URL != "":
+		return settings{q.Kafka.URL, KindKafka, q.Kafka.Auth.SecretRef.Name, q.Kafka.TLS}
 	default:
 		return settings{}
 	}
@@ -89,7 +95,7 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 	s := settingsOf(q)
 	refuse := func(what string) (Endpoint, *Failure) {
 		return Endpoint{}, &Failure{Reason: capacityv1alpha1.ReasonAddressRefused, Subject: "the url of queue " + q.Name, What: what,
-			Remedy: "Give a url such as nats://nats.chat:4222, redis://redis.chat:6379/0 or postgres://db.chat:5432/jobs"}
+			Remedy: "Give a url such as nats://nats.chat:4222, redis://redis.chat:6379/0, kafka://kafka.chat:9092 or postgres://db.chat:5432/jobs"}
 	}
 	u, err := url.Parse(s.url)
 	if err != nil {
@@ -104,7 +110,7 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(u.Hostname(), ", %"):
 		return refuse("refused because it is not just a host, a port and a path,")
 	}
-	e := Endpoint{Kind: s.kind, Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: u.Port(), Path: strings.Trim(u.Path, "/"), TLS: scheme.tls || s.tls != nil}
+	e := Endpoint{Kind: s.kind, Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: u.Port(), Path: strings.Trim(u.Path, "/"), TLS: scheme.tls || s.tls != nil, Mechanism: q.Kafka.Mechanism}
 	if e.Port == "" {
 		e.Port = scheme.port
 	}
@@ -140,7 +146,7 @@ func (e *Endpoint) wrongPath() string {
 			return "refused because it does not end with a database,"
 		}
 		e.Scheme = "postgres"
-	case e.Kind == KindNATS && e.Path != "":
+	case (e.Kind == KindNATS || e.Kind == KindKafka) && e.Path != "":
 		return "refused because its server has no paths,"
 	}
 	return ""

@@ -15,6 +15,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -34,6 +37,14 @@ func natsWithJobs(t *testing.T, o servers.NATSOptions, options ...nats.Option) (
 	js := natsClient(t, n.URL(), options...)
 	addJobs(t, js, 3)
 	return n, js
+}
+
+// kafkaWithJobs has topic jobs with 4 messages in 2 partitions, of which group workers completed 1.
+func kafkaWithJobs(t *testing.T, o servers.KafkaOptions) *servers.Kafka {
+	k := servers.StartKafka(t, o)
+	k.Fill(t, "jobs", 2, 4)
+	k.Commit(t, "workers", "jobs", 1, 0)
+	return k
 }
 
 // addJobs makes stream JOBS with consumer workers and so many messages.
@@ -64,6 +75,7 @@ func says(t *testing.T, s queue.Sample, pattern string) {
 func TestServerStopsAndComesBack(t *testing.T) {
 	r := servers.StartRedis(t, servers.RedisOptions{})
 	n, _ := natsWithJobs(t, servers.NATSOptions{}, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond))
+	k := kafkaWithJobs(t, servers.KafkaOptions{Brokers: 2})
 	client := redisClient(t, r.Address())
 	client.RPush(context.Background(), "jobs", "1", "2")
 	for _, server := range []struct {
@@ -75,6 +87,7 @@ func TestServerStopsAndComesBack(t *testing.T) {
 	}{
 		{"redis", listQueue(r.URL(), "jobs"), r.Stop, r.Start, 0},
 		{"nats", consumerQueue(n.URL(), "JOBS", "workers"), n.Stop, n.Start, 3},
+		{"kafka", groupQueue(k.URL(), "jobs", "workers"), k.Stop, k.Start, 3},
 	} {
 		t.Run(server.name, func(t *testing.T) {
 			h := newHarness(t)
@@ -87,7 +100,7 @@ func TestServerStopsAndComesBack(t *testing.T) {
 				got = h.sample(scaler)
 				return regexp.MustCompile(`refused for [1-9][0-9]* s`).MatchString(got.Message)
 			}, func() any { return got })
-			says(t, got, `^(redis|nats)://127.0.0.1:\d+(/0)? refused for \d+ s; last reading \d\d:\d\d:\d\dZ\. Check that the server runs`)
+			says(t, got, `^(redis|nats|kafka)://127.0.0.1:\d+(/0)? refused for \d+ s; last reading \d\d:\d\d:\d\dZ\. Check that the server runs`)
 			if !got.ServerWide || got.SharedBy != 1 || got.Reading == nil {
 				t.Errorf("%+v, want a failure of the server that 1 other shares, and the last reading kept", got)
 			}
@@ -108,6 +121,17 @@ func TestWrongPasswordThenSecretCorrected(t *testing.T) {
 	token := servers.StartNATS(t, servers.NATSOptions{Token: "hunter2"})
 	addJobs(t, natsClient(t, token.URL(), nats.Token("hunter2")), 3)
 
+	k := kafkaWithJobs(t, servers.KafkaOptions{Admin: "a", Users: []servers.KafkaUser{
+		{Mechanism: "PLAIN", Name: "plain", Password: "hunter2", ACLs: describes("jobs", "workers")},
+		{Mechanism: "SCRAM-SHA-256", Name: "scram256", Password: "hunter2", ACLs: describes("jobs", "workers")},
+		{Mechanism: "SCRAM-SHA-512", Name: "scram512", Password: "hunter2", ACLs: describes("jobs", "workers")},
+	}})
+	group := func(mechanism capacityv1alpha1.KafkaMechanism) capacityv1alpha1.Queue {
+		q := groupQueue(k.URL(), "jobs", "workers")
+		q.Kafka.Auth, q.Kafka.Mechanism = authBy("creds"), mechanism
+		return q
+	}
+
 	list := listQueue(r.URL(), "jobs")
 	list.Redis.Auth = authBy("creds")
 	consumer, byToken := consumerQueue(n.URL(), "JOBS", "workers"), consumerQueue(token.URL(), "JOBS", "workers")
@@ -122,6 +146,9 @@ func TestWrongPasswordThenSecretCorrected(t *testing.T) {
 		{"redis without", list, []string{"password", "wrong"}, []string{"username", "default", "password", "hunter2\n"}, 0},
 		{"nats", consumer, []string{"username", "reader", "password", "wrong"}, []string{"username", "reader", "password", "hunter2"}, 3},
 		{"nats token", byToken, []string{"token", "wrong"}, []string{"token", "hunter2"}, 3},
+		{"kafka plain", group(capacityv1alpha1.KafkaPlain), []string{"username", "plain", "password", "wrong"}, []string{"username", "plain", "password", "hunter2"}, 3},
+		{"kafka 256", group(capacityv1alpha1.KafkaScramSHA256), []string{"username", "scram256", "password", "wrong"}, []string{"username", "scram256", "password", "hunter2"}, 3},
+		{"kafka 512", group(capacityv1alpha1.KafkaScramSHA512), []string{"username", "scram512", "password", "wrong"}, []string{"username", "scram512", "password", "hunter2"}, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHarness(t)
@@ -148,17 +175,22 @@ func TestWrongPasswordThenSecretCorrected(t *testing.T) {
 func TestCredentialsRequired(t *testing.T) {
 	r := servers.StartRedis(t, servers.RedisOptions{Password: "hunter2"})
 	n := servers.StartNATS(t, servers.NATSOptions{Username: "reader", Password: "hunter2"})
-	for name, q := range map[string]capacityv1alpha1.Queue{"redis": listQueue(r.URL(), "jobs"), "nats": consumerQueue(n.URL(), "JOBS", "workers")} {
+	k := servers.StartKafka(t, servers.KafkaOptions{Admin: "a"})
+	for name, q := range map[string]capacityv1alpha1.Queue{"redis": listQueue(r.URL(), "jobs"), "nats": consumerQueue(n.URL(), "JOBS", "workers"),
+		"kafka": groupQueue(k.URL(), "jobs", "workers")} {
 		t.Run(name, func(t *testing.T) {
 			h := newHarness(t)
 			h.Subscribe(scaler, one(q))
-			says(t, h.awaitReason(scaler, capacityv1alpha1.ReasonAuthenticationFailed), `requiring credentials; no reading yet\. Name a Secret with credentials in auth\.secretRef`)
+			says(t, h.awaitReason(scaler, capacityv1alpha1.ReasonAuthenticationFailed), `(requiring credentials|closing connections that bring no credentials).*; no reading yet\. Name a Secret with credentials in auth\.secretRef`)
 		})
 	}
 }
 
 func TestSecretsThatCannotBeUsed(t *testing.T) {
 	r := servers.StartRedis(t, servers.RedisOptions{Password: "hunter2"})
+	k := kafkaWithJobs(t, servers.KafkaOptions{Admin: "hunter2"})
+	group := groupQueue(k.URL(), "jobs", "workers")
+	group.Kafka.Auth, group.Kafka.Mechanism = authBy("creds"), capacityv1alpha1.KafkaPlain
 	q := listQueue(r.URL(), "jobs")
 	q.Redis.Auth = authBy("creds")
 	secured := q
@@ -179,6 +211,7 @@ func TestSecretsThatCannotBeUsed(t *testing.T) {
 		{"without keys", q, func(h *harness) { h.setSecret("chat/creds", "pass", "x") }, capacityv1alpha1.ReasonSecretInvalid,
 			`^Secret chat/creds without credentials; no reading yet\. Give it the keys username and password, or token`},
 		{"token for redis", q, func(h *harness) { h.setSecret("chat/creds", "token", "x") }, capacityv1alpha1.ReasonSecretInvalid, `in need of a password`},
+		{"token for kafka", group, func(h *harness) { h.setSecret("chat/creds", "token", "x") }, capacityv1alpha1.ReasonSecretInvalid, `in need of a username and a password`},
 		{"no PEM", secured, func(h *harness) {
 			h.setSecret("chat/creds", "password", "hunter2")
 			h.setSecret("chat/ca", "ca.crt", "nonsense")
@@ -200,6 +233,11 @@ func TestSecretsThatCannotBeUsed(t *testing.T) {
 			h.mu.Lock()
 			delete(h.refusal, "chat/creds")
 			h.mu.Unlock()
+			if c.name == "token for kafka" {
+				h.setSecret("chat/creds", "username", "admin", "password", "hunter2")
+				h.awaitDepth(scaler, 3)
+				return
+			}
 			h.setSecret("chat/creds", "password", "hunter2")
 			h.awaitDepth(scaler, 0)
 		})
@@ -226,6 +264,9 @@ func TestTLS(t *testing.T) {
 		"nats": func(c *servers.Certificates, mutual bool) capacityv1alpha1.Queue {
 			return consumerQueue(servers.StartNATS(t, servers.NATSOptions{TLS: c, ClientCertificates: mutual}).URL(), "JOBS", "workers")
 		},
+		"kafka": func(c *servers.Certificates, mutual bool) capacityv1alpha1.Queue {
+			return groupQueue(servers.StartKafka(t, servers.KafkaOptions{TLS: c, ClientCertificates: mutual}).URL(), "jobs", "workers")
+		},
 	} {
 		valid, outdated, mutual := start(good, false), start(expired, false), start(good, true)
 		plain := start(nil, false)
@@ -244,7 +285,7 @@ func TestTLS(t *testing.T) {
 			{"system's CAs", valid, nil, "", "serving a certificate of an unknown authority"},
 			{"expired", outdated, pems(expired, nil), "", "serving a certificate that has expired"},
 			{"other name", valid, pems(good, nil), "queue.example", "serving a certificate for another name"},
-			{"server without TLS", plain, pems(good, nil), "", "not offering TLS|silent at the TLS handshake"},
+			{"server without TLS", plain, pems(good, nil), "", "not offering TLS|silent at the TLS handshake|not speaking TLS|closing connections after the TLS handshake"},
 		} {
 			t.Run(kind+" "+c.name, func(t *testing.T) {
 				h := newHarness(t)
@@ -254,10 +295,13 @@ func TestTLS(t *testing.T) {
 					setting.SecretRef.Name = "ca"
 				}
 				q := *c.queue.DeepCopy()
-				if kind == "redis" {
+				switch kind {
+				case "redis":
 					q.Redis.TLS = setting
-				} else {
+				case "nats":
 					q.NATSJetStream.TLS = setting
+				default:
+					q.Kafka.TLS = setting
 				}
 				h.Subscribe(scaler, one(q))
 				switch {
@@ -273,6 +317,14 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// describes lets a user read about a topic and a group, and nothing else.
+func describes(topic, group string) []kfake.ACL {
+	acl := func(of kmsg.ACLResourceType, name string) kfake.ACL {
+		return kfake.ACL{Resource: of, Name: name, Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: kmsg.ACLOperationDescribe, Allow: true}
+	}
+	return []kfake.ACL{acl(kmsg.ACLResourceTypeTopic, topic), acl(kmsg.ACLResourceTypeGroup, group)}
+}
+
 func TestPermissionDenied(t *testing.T) {
 	r := servers.StartRedis(t, servers.RedisOptions{ACL: []string{"user reader on >hunter2 ~jobs* +llen"}})
 	deny := func(p server.Permissions) *servers.NATS {
@@ -284,10 +336,20 @@ func TestPermissionDenied(t *testing.T) {
 	noConsumer := deny(server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.API.CONSUMER.INFO.>"}}})
 	noStream := deny(server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.API.STREAM.INFO.>"}}})
 	noInbox := deny(server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{"_INBOX.>"}}})
+	k := servers.StartKafka(t, servers.KafkaOptions{Admin: "a", Users: []servers.KafkaUser{
+		{Mechanism: "PLAIN", Name: "reader", Password: "hunter2", ACLs: describes("jobs", "workers")},
+	}})
+	k.Fill(t, "secret", 1, 1)
+	k.Fill(t, "jobs", 1, 1)
+	k.Commit(t, "others", "jobs", 1)
+	topic, group := groupQueue(k.URL(), "secret", "workers"), groupQueue(k.URL(), "jobs", "others")
+	topic.Kafka.Mechanism, group.Kafka.Mechanism = capacityv1alpha1.KafkaPlain, capacityv1alpha1.KafkaPlain
 	for _, c := range []struct {
 		name, says string
 		queue      capacityv1alpha1.Queue
 	}{
+		{"kafka topic", `denying a request about topic "secret".*Permit the user to DESCRIBE topic secret`, topic},
+		{"kafka group", `denying a request about group "others".*Permit the user to DESCRIBE group others`, group},
 		{"redis key", `denying LLEN on key "secret"`, listQueue(r.URL(), "secret")},
 		{"redis command", `denying XINFO GROUPS on key "jobs"`, streamQueue(r.URL(), "jobs", "g")},
 		{"nats consumer", `denying a request.*Permit the user to publish to \$JS\.API\.CONSUMER\.INFO\.JOBS\.workers`, consumerQueue(noConsumer.URL(), "JOBS", "workers")},
@@ -297,7 +359,7 @@ func TestPermissionDenied(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHarness(t)
 			h.setSecret("chat/creds", "username", "reader", "password", "hunter2")
-			c.queue.NATSJetStream.Auth, c.queue.Redis.Auth = authBy("creds"), authBy("creds")
+			c.queue.NATSJetStream.Auth, c.queue.Redis.Auth, c.queue.Kafka.Auth = authBy("creds"), authBy("creds"), authBy("creds")
 			h.Subscribe(scaler, one(c.queue))
 			says(t, h.awaitReason(scaler, capacityv1alpha1.ReasonPermissionDenied), c.says)
 			if c.name == "redis key" {
@@ -318,6 +380,9 @@ func TestQueueMissingDeletedAndMadeAgain(t *testing.T) {
 	client.XGroupCreateMkStream(ctx, "events", "workers", "0")
 	client.XAdd(ctx, &redis.XAddArgs{Stream: "events", Values: []string{"a", "b"}})
 
+	k := kafkaWithJobs(t, servers.KafkaOptions{})
+	admin := kadm.NewClient(k.Client(t))
+
 	h := newHarness(t)
 	stream, consumer, key, group := subscriber(1), subscriber(2), subscriber(3), subscriber(4)
 	h.Subscribe(stream, one(consumerQueue(n.URL(), "NONE", "workers")))
@@ -329,6 +394,9 @@ func TestQueueMissingDeletedAndMadeAgain(t *testing.T) {
 	says(t, h.awaitReason(key, capacityv1alpha1.ReasonQueueMissing), `without stream "none", which group "workers" is to be of`)
 	says(t, h.awaitReason(group, capacityv1alpha1.ReasonQueueMissing), `with stream "events", but without its group "nobody"`)
 
+	topic := subscriber(7)
+	h.Subscribe(topic, one(groupQueue(k.URL(), "jobs", "workers")))
+	h.awaitDepth(topic, 3)
 	jobs, events := subscriber(5), subscriber(6)
 	h.Subscribe(jobs, one(consumerQueue(n.URL(), "JOBS", "workers")))
 	h.Subscribe(events, one(streamQueue(r.URL(), "events", "workers")))
@@ -338,6 +406,11 @@ func TestQueueMissingDeletedAndMadeAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	client.Del(ctx, "events")
+	must(admin.DeleteTopics(ctx, "jobs"))
+	h.awaitReason(topic, capacityv1alpha1.ReasonQueueMissing)
+	k.Fill(t, "jobs", 1, 1)
+	k.Commit(t, "workers", "jobs", 0)
+	h.awaitDepth(topic, 1)
 	if got := h.awaitReason(jobs, capacityv1alpha1.ReasonQueueMissing); got.ServerWide || got.Reading == nil {
 		t.Errorf("%+v, want a failure of this queue alone, with its last reading", got)
 	}
@@ -372,9 +445,13 @@ func TestOneBadQueueFailsAlone(t *testing.T) {
 }
 
 func TestAddressRefused(t *testing.T) {
-	for _, url := range []string{"redis://169.254.169.254:80/0", "redis://[fe80::1]:6379/0", "redis://[::ffff:169.254.1.1]/0", "redis://0.0.0.0:1/0"} {
+	for _, url := range []string{"redis://169.254.169.254:80/0", "redis://[fe80::1]:6379/0", "redis://[::ffff:169.254.1.1]/0", "redis://0.0.0.0:1/0", "kafka://169.254.169.254:80"} {
 		h := newHarness(t)
-		h.Subscribe(scaler, one(listQueue(url, "jobs")))
+		q := listQueue(url, "jobs")
+		if strings.HasPrefix(url, "kafka") {
+			q = groupQueue(url, "jobs", "workers")
+		}
+		h.Subscribe(scaler, one(q))
 		says(t, h.awaitReason(scaler, capacityv1alpha1.ReasonAddressRefused), "address is link-local, multicast or unspecified")
 	}
 	for url, pattern := range map[string]string{

@@ -20,6 +20,7 @@ import (
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	kafkaq "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsjs "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresq "github.com/queuescaler/queuescaler/internal/queue/postgresql"
 	redisq "github.com/queuescaler/queuescaler/internal/queue/redis"
@@ -54,7 +55,7 @@ func newHarness(t testing.TB, change ...func(*queue.Options)) *harness {
 	options := queue.Options{
 		Secrets: h.getSecret,
 		Wake:    h.wake,
-		Open:    map[string]queue.Open{queue.KindNATS: natsjs.Open, queue.KindRedis: redisq.Open, queue.KindPostgreSQL: postgresq.Open},
+		Open:    map[string]queue.Open{queue.KindNATS: natsjs.Open, queue.KindRedis: redisq.Open, queue.KindKafka: kafkaq.Open, queue.KindPostgreSQL: postgresq.Open},
 		Log:     h.logger(),
 	}
 	for _, c := range change {
@@ -198,6 +199,10 @@ func listQueue(url string, keys ...string) capacityv1alpha1.Queue {
 
 func streamQueue(url, key, group string) capacityv1alpha1.Queue {
 	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url, Stream: capacityv1alpha1.RedisStream{Key: key, Group: group}}}}
+}
+
+func groupQueue(url, topic, group string) capacityv1alpha1.Queue {
+	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{URL: url, Topic: topic, Group: group}}}
 }
 
 func authBy(secret string) capacityv1alpha1.Auth {

@@ -86,6 +86,8 @@ type ConnectOptions struct {
 	TLS *tls.Config
 	// Dial makes the TCP connection, and refuses link-local addresses. TLS is the reader's to add.
 	Dial func(ctx context.Context) (net.Conn, error)
+	// DialAddress is Dial for another address (host:port) of the same server, one that the server told of.
+	DialAddress func(ctx context.Context, address string) (net.Conn, error)
 	// Now is the clock of readings.
 	Now func() time.Time
 }

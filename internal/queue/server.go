@@ -178,7 +178,7 @@ func (s *server) nextDue() (next time.Time) {
 
 // open connects once.
 func (s *server) open(ctx context.Context) {
-	options := ConnectOptions{Endpoint: s.id.endpoint, Dial: dialer(s.id.endpoint), Now: s.p.options.Clock.Now}
+	options := ConnectOptions{Endpoint: s.id.endpoint, Dial: dialer(s.id.endpoint), DialAddress: dialAddress, Now: s.p.options.Clock.Now}
 	failure := s.credentials(ctx, &options)
 	var reader Reader
 	if failure == nil {

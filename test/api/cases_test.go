@@ -30,8 +30,14 @@ func fallback(fields string) string  { return "spec: {fallback: {" + fields + "}
 func workers(fields string) string {
 	return nats(`url: "nats://n:4222", stream: S, consumer: c, ` + fields)
 }
-func driver(fields string) string { return "spec: {driver: {name: orders, " + fields + "}}" }
-func redis(fields string) string  { return redisAt(`url: "redis://r:6379/0", ` + fields) }
+func driver(fields string) string  { return "spec: {driver: {name: orders, " + fields + "}}" }
+func kafkaAt(fields string) string { return "spec: {queues: [{name: jobs, kafka: {" + fields + "}}]}" }
+
+// kafka is kafkaAt with url, topic and group as they should be.
+func kafka(fields string) string {
+	return kafkaAt(`url: "kafka://k:9092", topic: orders, group: billing, ` + fields)
+}
+func redis(fields string) string { return redisAt(`url: "redis://r:6379/0", ` + fields) }
 
 func queues(n int) string {
 	var all []string
@@ -44,9 +50,12 @@ func queues(n int) string {
 // What is said more than once.
 const (
 	saySecret     = "secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
-	saySource     = "exactly one of natsJetStream and redis must be set; a further queue is a further entry of queues"
+	saySource     = "exactly one of natsJetStream, redis and kafka must be set; a further queue is a further entry of queues"
+	sayBootstrap  = "kafka.url must be kafka:// and one bootstrap address, for example kafka://kafka.chat:9092; the other brokers are learnt from it"
+	sayTopic      = "kafka.topic must be the name of one topic: letters, digits, '.', '_' and '-'; a further topic is a further entry of queues"
+	sayMechanism  = "kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
 	sayForm       = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
-	sayDriver     = "exactly one of natsJetStream and redis must be set"
+	sayDriver     = "exactly one of natsJetStream, redis and kafka must be set"
 	sayDriverName = "driver.name must consist of lowercase letters, digits and '-', at most 63; it names the unit of user work in messages, such as orders"
 	sayObjective  = "exactly one of objective.drain and objective.backlog must be set"
 	sayQueueName  = "queues[].name must consist of lowercase letters, digits and '-', at most 63; it names the queue here and need not be the server's name for it"
@@ -71,6 +80,10 @@ var accepted = []struct{ name, change string }{
 	{"Redis list with counters", redis(`list: {keys: ["{mail}:wait", b], inFlightKeys: [a], arrivedTotalKey: x, completedTotalKey: z}`)},
 	{"Redis sorted set over TLS", redisAt(`url: "rediss://r:6380", sortedSet: {keys: [jobs]}, tls: {}`)},
 	{"Redis stream", redis("stream: {key: orders, group: workers}, auth: {secretRef: {name: redis}}")},
+	{"Kafka", kafka("")},
+	{"Kafka with everything", kafkaAt(`url: "kafka://k", topic: a.b_C-1, group: "a group", partitions: [0, 1000000], mechanism: ScramSHA512, auth: {secretRef: {name: kafka}}, tls: {secretRef: {name: ca}, serverName: k.chat}`)},
+	{"Kafka with a plain password", kafka("mechanism: Plain, auth: {secretRef: {name: kafka}}, tls: {}")},
+	{"driver that is a Kafka topic", driver(`kafka: {url: "kafka://k:9092", topic: orders, group: billing}`)},
 	{"16 queues", queues(16)},
 	{"driver in NATS", driver(source + ", pollSeconds: 300")},
 	{"driver with the name and the source of a queue", "spec: {driver: {name: jobs, " + source + "}}"},
@@ -194,6 +207,27 @@ var refused = []struct {
 	{"Secret's name too long", workers("auth: {secretRef: {name: " + strings.Repeat("a", 254) + "}}"), []string{"spec.queues[0].natsJetStream.auth.secretRef.name: Too long", "253"}},
 	{"empty server name", workers(`tls: {serverName: ""}`), []string{"spec.queues[0].natsJetStream.tls.serverName", "at least 1 chars"}},
 	{"server name too long", workers("tls: {serverName: " + strings.Repeat("a", 254) + "}"), []string{"spec.queues[0].natsJetStream.tls.serverName: Too long", "253"}},
+	{"Kafka without a url", kafkaAt("topic: t, group: g"), []string{"spec.queues[0].kafka.url: Required value"}},
+	{"Kafka without a topic", kafkaAt(`url: "kafka://k", group: g`), []string{"spec.queues[0].kafka.topic: Required value"}},
+	{"Kafka without a group", kafkaAt(`url: "kafka://k", topic: t`), []string{"spec.queues[0].kafka.group: Required value"}},
+	{"Kafka url of another kind", kafkaAt(`url: "k:9092", topic: t, group: g`), []string{"spec.queues[0].kafka", sayBootstrap}},
+	{"several Kafka brokers", kafkaAt(`url: "kafka://a:9092,b:9092", topic: t, group: g`), []string{"spec.queues[0].kafka", sayBootstrap}},
+	{"Kafka url with a path", kafkaAt(`url: "kafka://k:9092/t", topic: t, group: g`), []string{"spec.queues[0].kafka", sayBootstrap}},
+	{"Kafka url with a password", kafkaAt(`url: "kafka://me:secret@k:9092", topic: t, group: g`), []string{"spec.queues[0].kafka", "kafka.url must not carry credentials; put them into a Secret and name it in kafka.auth.secretRef"}},
+	{"Kafka url too long", kafkaAt(`url: "kafka://` + strings.Repeat("k", 505) + `", topic: t, group: g`), []string{"spec.queues[0].kafka.url: Too long", "512"}},
+	{"several Kafka topics", kafkaAt(`url: "kafka://k", topic: "a,b", group: g`), []string{"spec.queues[0].kafka.topic", sayTopic}},
+	{"empty Kafka topic", kafkaAt(`url: "kafka://k", topic: "", group: g`), []string{"spec.queues[0].kafka.topic", "at least 1 chars"}},
+	{"Kafka topic too long", kafkaAt(`url: "kafka://k", group: g, topic: ` + strings.Repeat("t", 250)), []string{"spec.queues[0].kafka.topic: Too long", "249"}},
+	{"empty Kafka group", kafkaAt(`url: "kafka://k", topic: t, group: ""`), []string{"spec.queues[0].kafka.group", "at least 1 chars"}},
+	{"Kafka group too long", kafkaAt(`url: "kafka://k", topic: t, group: ` + strings.Repeat("g", 256)), []string{"spec.queues[0].kafka.group: Too long", "255"}},
+	{"empty Kafka partitions", kafka("partitions: []"), []string{"spec.queues[0].kafka.partitions", "at least 1 items"}},
+	{"negative Kafka partition", kafka("partitions: [-1]"), []string{"spec.queues[0].kafka.partitions[0]", "greater than or equal to 0"}},
+	{"Kafka partition too high", kafka("partitions: [1000001]"), []string{"spec.queues[0].kafka.partitions[0]", "less than or equal to 1000000"}},
+	{"Kafka partition twice", kafka("partitions: [1, 1]"), []string{"spec.queues[0].kafka.partitions[1]: Duplicate value"}},
+	{"unknown Kafka mechanism", kafka("mechanism: GSSAPI, auth: {secretRef: {name: kafka}}"), []string{"spec.queues[0].kafka.mechanism: Unsupported value", "ScramSHA512"}},
+	{"Kafka mechanism without auth", kafka("mechanism: Plain"), []string{"spec.queues[0].kafka", sayMechanism}},
+	{"Kafka auth without a mechanism", kafka("auth: {secretRef: {name: kafka}}"), []string{"spec.queues[0].kafka", sayMechanism}},
+	{"Secret of another namespace for Kafka", kafka("mechanism: Plain, auth: {secretRef: {name: other/kafka}}"), []string{"spec.queues[0].kafka.auth.secretRef.name", saySecret}},
 	{"Redis without a form", redisAt(`url: "redis://r:6379/0"`), []string{"spec.queues[0].redis", sayForm}},
 	{"Redis with two forms", redis("list: {keys: [a]}, stream: {key: a, group: b}"), []string{"spec.queues[0].redis", sayForm}},
 	{"Redis with all forms", redis("list: {keys: [a]}, sortedSet: {keys: [a]}, stream: {key: a, group: b}"), []string{"spec.queues[0].redis", sayForm}},

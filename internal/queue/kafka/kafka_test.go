@@ -1,0 +1,359 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kafkaq_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+	"go.uber.org/goleak"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/queue"
+	kafkaq "github.com/queuescaler/queuescaler/internal/queue/kafka"
+	"github.com/queuescaler/queuescaler/test/servers"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var ctx = context.Background()
+
+func ptr(n int64) *int64 { return &n }
+
+func connect(t testing.TB, k *servers.Kafka) queue.Reader {
+	t.Helper()
+	host, port, err := net.SplitHostPort(k.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func(ctx context.Context, address string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	}
+	reader, failure := kafkaq.Open(ctx, queue.ConnectOptions{
+		Endpoint: queue.Endpoint{Kind: queue.KindKafka, Host: host, Port: port},
+		Dial:     func(ctx context.Context) (net.Conn, error) { return dial(ctx, k.Address()) }, DialAddress: dial, Now: time.Now,
+	})
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	t.Cleanup(reader.Close)
+	return reader
+}
+
+type result struct {
+	queue.Reading
+	failure *queue.Failure
+}
+
+// read reads all sources at once; each has to be delivered once.
+func read(t testing.TB, reader queue.Reader, sources ...capacityv1alpha1.KafkaSource) []result {
+	t.Helper()
+	queues, results, delivered := make([]*capacityv1alpha1.Queue, len(sources)), make([]result, len(sources)), 0
+	for i := range sources {
+		queues[i] = &capacityv1alpha1.Queue{Name: fmt.Sprint("q", i), QueueSource: capacityv1alpha1.QueueSource{Kafka: sources[i]}}
+	}
+	failure := reader.Read(ctx, queues, func(i int, r queue.Reading, f *queue.Failure) {
+		results[i] = result{r, f}
+		delivered++
+	})
+	if failure != nil || delivered != len(sources) {
+		t.Fatalf("%d of %d delivered, failure %v", delivered, len(sources), failure)
+	}
+	return results
+}
+
+func source(topic, group string, partitions ...int32) capacityv1alpha1.KafkaSource {
+	return capacityv1alpha1.KafkaSource{Topic: topic, Group: group, Partitions: partitions}
+}
+
+// same compares what a reading tells, apart from its time.
+func same(t *testing.T, what string, got result, want queue.Reading) {
+	t.Helper()
+	if got.failure != nil {
+		t.Errorf("%s: %v", what, got.failure)
+		return
+	}
+	if diff := cmp.Diff(want, got.Reading, cmpopts.IgnoreFields(queue.Reading{}, "Time")); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", what, diff)
+	}
+	if age := time.Since(got.Time); age < 0 || age > time.Minute {
+		t.Errorf("%s: time %v", what, got.Time)
+	}
+}
+
+func TestLag(t *testing.T) {
+	k := servers.StartKafka(t, servers.KafkaOptions{Brokers: 3})
+	k.Fill(t, "orders", 4, 40) // 10 in each partition
+	k.Fill(t, "mail", 1, 5)
+	k.Commit(t, "all", "orders", 10, 10, 10, 10)
+	k.Commit(t, "some", "orders", 10, 4, 0, 9)
+	k.Commit(t, "few", "orders", 10, 3)
+	k.Commit(t, "mailers", "mail", 5)
+	k.Commit(t, "beyond", "mail", 7)
+	reader := connect(t, k)
+	for _, version := range []string{"first", "again"} {
+		got := read(t, reader, source("orders", "all"), source("orders", "some"), source("orders", "some", 1, 3), source("orders", "few"),
+			source("mail", "mailers"), source("mail", "beyond"), source("mail", "all"))
+		same(t, version+" nothing waits", got[0], queue.Reading{Depth: 0, ArrivedTotal: ptr(40), CompletedTotal: ptr(40)})
+		same(t, version+" some wait", got[1], queue.Reading{Depth: 17, ArrivedTotal: ptr(40), CompletedTotal: ptr(23)})
+		same(t, version+" two partitions", got[2], queue.Reading{Depth: 7, ArrivedTotal: ptr(20), CompletedTotal: ptr(13)})
+		same(t, version+" two without a commit", got[3], queue.Reading{Depth: 27, ArrivedTotal: ptr(40)})
+		same(t, version+" another topic", got[4], queue.Reading{Depth: 0, ArrivedTotal: ptr(5), CompletedTotal: ptr(5)})
+		same(t, version+" committed beyond the end", got[5], queue.Reading{Depth: 0, ArrivedTotal: ptr(5), CompletedTotal: ptr(5)})
+		same(t, version+" a group that did not commit this topic", got[6], queue.Reading{Depth: 5, ArrivedTotal: ptr(5)})
+	}
+	if n := reader.Connections(); n > 4 {
+		t.Errorf("%d connections to 3 brokers, want at most 4", n)
+	}
+}
+
+func TestRetentionAndEmptyPartitions(t *testing.T) {
+	k := servers.StartKafka(t, servers.KafkaOptions{})
+	k.Fill(t, "orders", 2, 20)
+	k.Fill(t, "empty", 2, 0)
+	admin := kadm.NewClient(k.Client(t))
+	var gone kadm.Offsets = kadm.Offsets{}
+	gone.Add(kadm.Offset{Topic: "orders", Partition: 0, At: 6})
+	gone.Add(kadm.Offset{Topic: "orders", Partition: 1, At: 10})
+	if _, err := admin.DeleteRecords(ctx, gone); err != nil {
+		t.Fatal(err)
+	}
+	k.Commit(t, "late", "orders", 2)
+	k.Commit(t, "late", "empty", 0)
+	got := read(t, connect(t, k), source("orders", "late"), source("empty", "late"))
+	// Of partition 0 the messages 6 to 9 are left; what retention deleted neither waits nor was completed. Partition 1 has none.
+	same(t, "deleted by retention", got[0], queue.Reading{Depth: 4, ArrivedTotal: ptr(20), CompletedTotal: ptr(12)})
+	same(t, "empty", got[1], queue.Reading{Depth: 0, ArrivedTotal: ptr(0), CompletedTotal: ptr(0)})
+}
+
+func TestOneBadQueueFailsAlone(t *testing.T) {
+	k := servers.StartKafka(t, servers.KafkaOptions{Brokers: 2})
+	k.Fill(t, "orders", 2, 6)
+	k.Commit(t, "workers", "orders", 1, 1)
+	reader := connect(t, k)
+	got := read(t, reader, source("orders", "workers"), source("none", "workers"), source("orders", "nobody"), source("orders", "workers", 0, 2), source("orders", "workers", 1))
+	for i, want := range map[int]string{1: `without topic "none"`, 2: `with topic "orders", but without group "nobody"`, 3: `with topic "orders", but without its partition 2,`} {
+		if f := got[i].failure; f == nil || f.Reason != capacityv1alpha1.ReasonQueueMissing || f.What != want {
+			t.Errorf("%d: %v, want QueueMissing, %s", i, f, want)
+		}
+	}
+	same(t, "the good one", got[0], queue.Reading{Depth: 4, ArrivedTotal: ptr(6), CompletedTotal: ptr(2)})
+	same(t, "one partition", got[4], queue.Reading{Depth: 2, ArrivedTotal: ptr(3), CompletedTotal: ptr(1)})
+}
+
+// A group of Kafka 4's protocol is described by another request than one of the older protocol, and is there before its first commit.
+func TestGroupWithMembersAndNoCommit(t *testing.T) {
+	k := servers.StartKafka(t, servers.KafkaOptions{})
+	k.Fill(t, "orders", 2, 6)
+	for group, options := range map[string][]kgo.Opt{"classic": nil, "consumer": {kgo.ServerSideBalancer()}} {
+		t.Run(group, func(t *testing.T) {
+			client := k.Client(t, append(options, kgo.ConsumerGroup(group), kgo.ConsumeTopics("orders"), kgo.DisableAutoCommit())...)
+			if fetches := client.PollFetches(ctx); fetches.Err() != nil {
+				t.Fatal(fetches.Err())
+			}
+			same(t, group, read(t, connect(t, k), source("orders", group))[0], queue.Reading{Depth: 6, ArrivedTotal: ptr(6)})
+		})
+	}
+}
+
+func TestPartitionsAreAddedAndTopicIsMadeAgain(t *testing.T) {
+	k := servers.StartKafka(t, servers.KafkaOptions{})
+	k.Fill(t, "orders", 1, 5)
+	k.Commit(t, "workers", "orders", 2)
+	admin := kadm.NewClient(k.Client(t))
+	// A reader remembers the partitions for a while; a new one asks.
+	reader := connect(t, k)
+	same(t, "one partition", read(t, reader, source("orders", "workers"))[0], queue.Reading{Depth: 3, ArrivedTotal: ptr(5), CompletedTotal: ptr(2)})
+	if _, err := admin.UpdatePartitions(ctx, 2, "orders"); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "two partitions", read(t, connect(t, k), source("orders", "workers"))[0], queue.Reading{Depth: 3, ArrivedTotal: ptr(5), CompletedTotal: ptr(2)})
+	if _, err := admin.DeleteTopics(ctx, "orders"); err != nil {
+		t.Fatal(err)
+	}
+	if f := read(t, reader, source("orders", "workers"))[0].failure; f == nil || f.Reason != capacityv1alpha1.ReasonQueueMissing {
+		t.Errorf("deleted: %v, want QueueMissing at once", f)
+	}
+	k.Fill(t, "orders", 1, 1)
+	k.Commit(t, "workers", "orders", 1)
+	same(t, "made again", read(t, connect(t, k), source("orders", "workers"))[0], queue.Reading{Depth: 0, ArrivedTotal: ptr(1), CompletedTotal: ptr(1)})
+}
+
+// One Read is one request for each of three things and broker, for any number of queues, and the description of topics is remembered.
+func TestRequestsOfOneRead(t *testing.T) {
+	k := servers.StartKafka(t, servers.KafkaOptions{Brokers: 2})
+	var sources []capacityv1alpha1.KafkaSource
+	for i := range 40 {
+		topic := fmt.Sprint("topic-", i)
+		k.Fill(t, topic, 3, 3)
+		k.Commit(t, fmt.Sprint("group-", i%10), topic, 0, 1, 1)
+		sources = append(sources, source(topic, fmt.Sprint("group-", i%10)))
+	}
+	reader := connect(t, k)
+	check := func() {
+		for i, r := range read(t, reader, sources...) {
+			same(t, sources[i].Topic, r, queue.Reading{Depth: 1, ArrivedTotal: ptr(3), CompletedTotal: ptr(2)})
+		}
+	}
+	check()
+	var requests [100]atomic.Int32
+	k.Cluster().Control(func(r kmsg.Request) (kmsg.Response, error, bool) {
+		k.Cluster().KeepControl()
+		requests[r.Key()].Add(1)
+		return nil, nil, false
+	})
+	check()
+	for key := range requests {
+		n := requests[key].Load()
+		if name := kmsg.NameForKey(int16(key)); n > 0 && (n > 2 || name != "ListOffsets" && name != "OffsetFetch") {
+			t.Errorf("%d requests %s", n, name)
+		}
+	}
+	if n := reader.Connections(); n > 3 {
+		t.Errorf("%d connections to 2 brokers", n)
+	}
+}
+
+func TestOldBrokers(t *testing.T) {
+	for name, versions := range map[string]*kversion.Versions{"1.0": kversion.V1_0_0(), "2.8": kversion.V2_8_0(), "3.0": kversion.V3_0_0(), "4.0": kversion.V4_0_0()} {
+		t.Run(name, func(t *testing.T) {
+			k := servers.StartKafka(t, servers.KafkaOptions{Options: []kfake.Opt{kfake.MaxVersions(versions)}})
+			k.Fill(t, "orders", 2, 6)
+			k.Commit(t, "a", "orders", 1, 1)
+			k.Commit(t, "b", "orders", 3, 3)
+			got := read(t, connect(t, k), source("orders", "a"), source("orders", "b"), source("orders", "nobody"))
+			same(t, "a", got[0], queue.Reading{Depth: 4, ArrivedTotal: ptr(6), CompletedTotal: ptr(2)})
+			same(t, "b", got[1], queue.Reading{Depth: 0, ArrivedTotal: ptr(6), CompletedTotal: ptr(6)})
+			if f := got[2].failure; f == nil || f.Reason != capacityv1alpha1.ReasonQueueMissing {
+				t.Errorf("%v, want QueueMissing", f)
+			}
+		})
+	}
+}
+
+// While the leader of one partition cannot tell, the queue on it fails alone: a sum over the others would be too small.
+func TestPartitionWithoutLeader(t *testing.T) {
+	k := servers.StartKafka(t, servers.KafkaOptions{Brokers: 2})
+	k.Fill(t, "orders", 2, 6)
+	k.Fill(t, "mail", 1, 1)
+	k.Commit(t, "workers", "orders", 1, 1)
+	k.Commit(t, "workers", "mail", 0)
+	reader := connect(t, k)
+	k.Cluster().ControlKey(kmsg.ListOffsets.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		k.Cluster().KeepControl()
+		reply := r.ResponseKind().(*kmsg.ListOffsetsResponse)
+		for _, topic := range r.(*kmsg.ListOffsetsRequest).Topics {
+			told := kmsg.NewListOffsetsResponseTopic()
+			told.Topic = topic.Topic
+			for _, p := range topic.Partitions {
+				of := kmsg.NewListOffsetsResponseTopicPartition()
+				of.Partition, of.Offset = p.Partition, 3
+				if topic.Topic == "orders" && p.Partition == 1 {
+					of.Offset, of.ErrorCode = -1, kerr.LeaderNotAvailable.Code
+				}
+				told.Partitions = append(told.Partitions, of)
+			}
+			reply.Topics = append(reply.Topics, told)
+		}
+		return reply, nil, true
+	})
+	got := read(t, reader, source("orders", "workers"), source("mail", "workers"), source("orders", "workers", 0))
+	if f := got[0].failure; f == nil || f.Reason != capacityv1alpha1.ReasonQueueUnavailable {
+		t.Errorf("%v, want QueueUnavailable", f)
+	}
+	if got[1].failure != nil || got[2].failure != nil {
+		t.Errorf("the others: %v, %v", got[1].failure, got[2].failure)
+	}
+}
+
+func TestCountersAgreeToTheMessage(t *testing.T) {
+	messages := 100_000
+	if testing.Short() {
+		messages = 5_000
+	}
+	k := servers.StartKafka(t, servers.KafkaOptions{Brokers: 2})
+	k.Fill(t, "orders", 6, 0)
+	var sent, done atomic.Int64
+	consume, stop := context.WithCancel(ctx)
+	finished := make(chan struct{})
+	group := k.Client(t, kgo.ConsumerGroup("workers"), kgo.ConsumeTopics("orders"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DisableAutoCommit())
+	go func() {
+		defer close(finished)
+		for done.Load() < int64(messages) {
+			fetches := group.PollRecords(consume, 2000)
+			if consume.Err() != nil {
+				return
+			}
+			if err := group.CommitUncommittedOffsets(consume); err != nil {
+				t.Errorf("commit: %v", err)
+				return
+			}
+			done.Add(int64(fetches.NumRecords()))
+		}
+	}()
+	defer func() { stop(); <-finished }()
+	producer := k.Client(t)
+	go func() {
+		for i := range messages {
+			producer.Produce(ctx, &kgo.Record{Topic: "orders", Partition: int32(i % 6), Value: []byte("m")}, func(*kgo.Record, error) { sent.Add(1) })
+		}
+	}()
+	reader := connect(t, k)
+	deadline := time.Now().Add(time.Minute)
+	for readings := 0; ; readings++ {
+		sentBefore, doneBefore := sent.Load(), done.Load()
+		got := read(t, reader, source("orders", "workers"))[0]
+		if got.failure != nil {
+			if readings < 20 && got.failure.Reason == capacityv1alpha1.ReasonQueueMissing {
+				time.Sleep(50 * time.Millisecond) // the group is not there yet
+				continue
+			}
+			t.Fatal(got.failure)
+		}
+		if *got.ArrivedTotal < sentBefore || *got.ArrivedTotal > int64(messages) {
+			t.Fatalf("arrived %d, %d were sent before", *got.ArrivedTotal, sentBefore)
+		}
+		if c := got.CompletedTotal; c != nil {
+			if *c < doneBefore || *c > *got.ArrivedTotal || got.Depth != *got.ArrivedTotal-*c {
+				t.Fatalf("completed %d, arrived %d, depth %d; %d were completed before", *c, *got.ArrivedTotal, got.Depth, doneBefore)
+			}
+			if *c == int64(messages) {
+				break
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after a minute: %+v", got.Reading)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	k := servers.StartKafka(b, servers.KafkaOptions{Brokers: 3})
+	var sources []capacityv1alpha1.KafkaSource
+	for i := range 50 {
+		topic := fmt.Sprint("topic-", i)
+		k.Fill(b, topic, 12, 12)
+		k.Commit(b, topic, topic, 1)
+		for range 12 {
+			sources = append(sources, source(topic, topic))
+		}
+	}
+	reader := connect(b, k)
+	for b.Loop() {
+		read(b, reader, sources...)
+	}
+}
