@@ -525,15 +525,19 @@ func TestIncident(t *testing.T) {
 	s.proven(deployment(fleet), s.watched(rollsBack, scales, pool(2, capacityv1alpha1.GateFile)))
 	s.sender.steady(calm)
 	s.await("a quiet time", func() (bool, string) { n := s.waiting(); return n < 5, fmt.Sprint(n) })
-	// The bad revision is found before it has soaked, however long that takes here: so no slot of it is ever lent.
-	s.changeQS(func(qs *capacityv1alpha1.QueueScaler) { qs.Spec.Rollout.SoakSeconds = ptr.To(int32(600)) })
+	// The bad revision is found before it has soaked, however long that takes here: so no slot of it is ever lent. There is room for
+	// three replicas more than there are, however many a slow machine had asked for until here.
+	most := *s.target().Spec.Replicas + 3
+	s.changeQS(func(qs *capacityv1alpha1.QueueScaler) {
+		qs.Spec.Rollout.SoakSeconds, qs.Spec.MaxReplicas = ptr.To(int32(600)), most
+	})
 	mark := shared.audit.mark(t)
 	s.deploy(badImage)
 	s.awaitRevision(2, "in the ledger, with nothing against it", func(r *capacityv1alpha1.RevisionStatus) bool {
 		return r.Verdict == capacityv1alpha1.VerdictInsufficientData && r.HighestArrivalPerSecond != ""
 	})
 	peakAt := time.Now()
-	s.sender.steady(35) // 7 pods are the most, and the bad revision's do 28
+	s.sender.steady(1.25 * badRate * float64(most))
 	s.awaitLent(2)
 	s.lentRunTheGoodRevision()
 	s.awaitEvent(corev1.EventTypeWarning, capacityv1alpha1.ReasonRolledBack, "Rolled back to revision 1", "Rollback plan: "+plan)
