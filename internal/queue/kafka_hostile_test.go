@@ -105,8 +105,14 @@ func TestHostileKafka(t *testing.T) {
 		}, invalid},
 		{"closes", func(net.Conn) {}, capacityv1alpha1.ReasonQueueUnavailable},
 		{"HTTP", func(conn net.Conn) { _, _ = io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\n\r\n") }, invalid},
-		{"huge frame", func(conn net.Conn) { _, _ = conn.Write([]byte("\x7f\xff\xff\xff\x00")); _, _ = io.Copy(io.Discard, conn) }, invalid},
-		{"large frame", func(conn net.Conn) { _, _ = conn.Write([]byte("\x40\x00\x00\x00\x00")); _, _ = io.Copy(io.Discard, conn) }, invalid},
+		{"huge frame", func(conn net.Conn) {
+			_, _ = conn.Write([]byte("\x7f\xff\xff\xff\x00"))
+			_, _ = io.Copy(io.Discard, conn)
+		}, invalid},
+		{"large frame", func(conn net.Conn) {
+			_, _ = conn.Write([]byte("\x40\x00\x00\x00\x00"))
+			_, _ = io.Copy(io.Discard, conn)
+		}, invalid},
 		{"garbage description", greetKafka(always(noise), false), invalid},
 		{"endless descriptions", greetKafka(always(noise), true), invalid},
 		{"silent after greeting", greetKafka(always(nil), false), timeout},
