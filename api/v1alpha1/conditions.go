@@ -11,7 +11,7 @@ const (
 	ConditionAbleToScale = "AbleToScale"
 	// ConditionScalingActive is True while decisions are made from fresh readings.
 	ConditionScalingActive = "ScalingActive"
-	// ConditionScalingLimited is True while minReplicas, maxReplicas or behavior binds.
+	// ConditionScalingLimited is True while minReplicas, maxReplicas, behavior or the number of partitions binds.
 	ConditionScalingLimited = "ScalingLimited"
 	// ConditionRolloutInProgress is True while a rollout of the target is in progress.
 	ConditionRolloutInProgress = "RolloutInProgress"
@@ -86,10 +86,12 @@ const (
 	// ReasonFallback: no queue can be read, and the fallback floor applies.
 	ReasonFallback = "Fallback"
 
-	// ReasonDesiredWithinRange: neither minReplicas nor maxReplicas nor behavior binds.
+	// ReasonDesiredWithinRange: neither minReplicas nor maxReplicas nor behavior nor partitions bind.
 	ReasonDesiredWithinRange = "DesiredWithinRange"
 	// ReasonTooManyReplicas: maxReplicas binds.
 	ReasonTooManyReplicas = "TooManyReplicas"
+	// ReasonTooFewPartitions: the partitions of the queues keep no more replicas busy.
+	ReasonTooFewPartitions = "TooFewPartitions"
 	// ReasonTooFewReplicas: minReplicas binds.
 	ReasonTooFewReplicas = "TooFewReplicas"
 	// ReasonScaleUpLimit: a policy of behavior.scaleUp binds.

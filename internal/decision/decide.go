@@ -104,6 +104,9 @@ func queueInputs(seen *Observation, s *Memory) []scaling.Queue {
 		}
 		if q.Fresh {
 			q.Depth, q.InFlight = sample.Reading.Depth, sample.Reading.InFlight
+			if most := sample.Reading.MostConsumers; most != nil {
+				q.MostConsumers = *most
+			}
 			estimate := s.Capacity.Queue(i, longest)
 			q.Arrival, q.Throughput = estimate.Arrival, estimate.Throughput
 			q.Redelivered, q.QuietSince = estimate.Redelivered, estimate.QuietSince

@@ -29,6 +29,9 @@ type Reading struct {
 	RedeliveredTotal *int64
 	// OldestAge is how long the oldest waiting message has waited.
 	OldestAge *time.Duration
+	// MostConsumers is how many consumers can work on the queue at once, whatever waits: the partitions of a Kafka topic. A consumer that
+	// comes or goes then interrupts the others. At least 1.
+	MostConsumers *int64
 }
 
 // Quality says whether a reading may be decided upon.

@@ -201,6 +201,7 @@ func boundedObservation(o Observation) Observation {
 			q.DrainSeconds = 0
 		}
 		q.Depth = max(q.Depth, 0)
+		q.MostConsumers = min(max(q.MostConsumers, 0), maxCount)
 		q.Redelivered = between(q.Redelivered, 0, 1, 0)
 		if q.InFlight != nil && *q.InFlight < 0 {
 			q.InFlight = nil

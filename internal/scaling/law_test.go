@@ -106,6 +106,9 @@ func (c chance) queue(now time.Time) Queue {
 		q.InFlight = new(int64(c.count()))
 	}
 	if c.yes(30) {
+		q.MostConsumers = int64(c.count())
+	}
+	if c.yes(30) {
 		q.QuietSince = now.Add(-c.duration())
 	}
 	return q
@@ -200,6 +203,7 @@ func TestLaws(t *testing.T) {
 			checkReplayed(t, now, p, o, m, plan, next)
 			checkHolds(t, p, o, plan, watched)
 			checkLimits(t, p, o, plan)
+			checkPartitions(t, p, o, plan)
 			checkBounded(t, plan, next)
 			if t.Failed() {
 				t.Fatalf("step %d: %+v\nof %+v", step, plan, o)
@@ -272,6 +276,32 @@ func checkLimits(t *rapid.T, p Policy, o Observation, plan Plan) {
 	}
 	if o.Regressed == nil && plan.Lent > before && (plan.Desired == nil || plan.Lent+available > *plan.Desired) {
 		t.Errorf("%d lent and %d available are above desired", plan.Lent, available)
+	}
+}
+
+// No replica is asked for, and no slot lent, that would find no partition; what is there already, and min, apart.
+func checkPartitions(t *rapid.T, p Policy, o Observation, plan Plan) {
+	p, o = boundedPolicy(p), boundedObservation(o)
+	sum, all := int64(0), len(o.Queues) > 0
+	for _, q := range o.Queues {
+		all = all && q.Fresh && q.MostConsumers > 0
+		sum += q.MostConsumers
+	}
+	if !all || o.Suspended {
+		return
+	}
+	useful := float64(sum)
+	if p.Drain != nil {
+		useful = max(1, math.Floor(useful/p.Drain.Concurrency))
+	}
+	if n := plan.Replicas; n != nil && *n > o.Target.Replicas && float64(*n) > max(useful, float64(p.Min)) {
+		t.Errorf("%d replicas, %v are useful", *n, useful)
+	}
+	if plan.Lent > o.Pool.Lent && float64(plan.Lent)+float64(o.Target.Available) > useful {
+		t.Errorf("%d lent and %d available, %v are useful", plan.Lent, o.Target.Available, useful)
+	}
+	if room := max(0, p.Max-o.Target.Available); plan.Lent > 0 && plan.Lent < min(o.Pool.Lent, room) {
+		t.Errorf("%d of %d slots come back, and not all at once", o.Pool.Lent-plan.Lent, o.Pool.Lent)
 	}
 }
 

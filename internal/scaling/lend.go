@@ -30,6 +30,7 @@ func lend(in input, desired int32, m Memory) (int32, Memory) {
 	if in.load.fresh == 0 || in.load.stale > 0 {
 		level = max(level, lent)
 	}
+	level = in.lendable(level, lent)
 	room := max(0, in.Max-in.Target.Available)
 	return min(level, room, in.Pool.Warm+lent), m
 }
@@ -63,5 +64,9 @@ func (in input) forbidsOtherRevision() bool {
 // returnAfter is how long the target must have had enough before slots come back, so that a burst every minute does not
 // churn the pool.
 func returnAfter(o Observation) time.Duration {
-	return min(max(minReturn, o.Pool.StartUp), time.Hour)
+	least := minReturn
+	if rebalances(o) {
+		least = rebalanceReturn
+	}
+	return min(max(least, o.Pool.StartUp), time.Hour)
 }

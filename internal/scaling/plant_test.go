@@ -39,6 +39,8 @@ type plant struct {
 	regressed *Regressed
 	// downstream is the most that all pods complete, messages/s; 0: no limit.
 	downstream float64
+	// partitions is how many pods can work at once; 0: any number.
+	partitions int64
 	cold       time.Duration
 	// blind: nothing is told of blocks. measures: the rate is that of the last saturated block.
 	blind, measures bool
@@ -109,6 +111,9 @@ func (w *plant) capacity() float64 {
 		slot = w.regressed.Slot
 	}
 	all := float64(w.available())*w.rate + float64(w.lent)*slot
+	if w.partitions > 0 {
+		all = min(all, float64(w.partitions)*max(w.rate, slot))
+	}
 	if w.downstream > 0 {
 		return min(all, w.downstream)
 	}
@@ -173,7 +178,7 @@ func (w *plant) observe() Observation {
 			ForeignZero: w.foreign0, OwnZero: w.replicas == 0 && !w.foreign0},
 		Rollout: Rollout{State: state, InProgress: inProgress, MayScaleUp: w.mayUp, MayScaleDown: state == "Stable", MayLend: true,
 			Progressing: w.mode == "Rolling", Hash: "6d5f8c", LastStable: stable, Message: "revision 7 " + strings.ToLower(w.mode)},
-		Queues: []Queue{{Name: "status-changes", Weight: 1, Fresh: w.fresh, Problem: "nats://q:4222 refused", Depth: int64(math.Ceil(w.backlog)),
+		Queues: []Queue{{Name: "status-changes", Weight: 1, Fresh: w.fresh, MostConsumers: w.partitions, Problem: "nats://q:4222 refused", Depth: int64(math.Ceil(w.backlog)),
 			InFlight: &inFlight, Arrival: &told, Throughput: &x, QuietSince: w.quiet}},
 		Rate:      rate,
 		Pool:      Pool{Warm: w.warm(), Lent: w.lent, Coming: int32(len(w.warming)), StartUp: slotStart},

@@ -22,6 +22,7 @@ const (
 	reasonFallback           = v1alpha1.ReasonFallback
 	reasonWithinRange        = v1alpha1.ReasonDesiredWithinRange
 	reasonTooMany            = v1alpha1.ReasonTooManyReplicas
+	reasonTooFewPartitions   = v1alpha1.ReasonTooFewPartitions
 	reasonTooFew             = v1alpha1.ReasonTooFewReplicas
 	reasonScaleUpLimit       = v1alpha1.ReasonScaleUpLimit
 	reasonScaleDownLimit     = v1alpha1.ReasonScaleDownLimit

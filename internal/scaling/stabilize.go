@@ -172,12 +172,15 @@ func longestPeriod(b Behavior) time.Duration {
 // limit takes off what slots make up for, and applies the fallback floor, and min and max.
 func limit(in input, stable outcome, r recommendation) outcome {
 	out := slotsFirst(in, stable.replicas)
-	n, most := out.replicas, in.most()
+	n, most, asked := out.replicas, in.most(), in.mayBeAsked()
 	if in.fallback && n <= in.Fallback.Min {
 		n = in.Fallback.Min
 		out.reason, out.message = reasonFallback, fmt.Sprintf("fallback.minReplicas %d, since no queue could be read for %s", n, duration(in.Fallback.After))
 	}
 	switch {
+	case n > asked && asked <= most:
+		out.message = in.partitionsText(r.replicas)
+		out.reason, out.limits, n = reasonTooFewPartitions, true, asked
 	case n > most:
 		out.message = fmt.Sprintf("%d wanted, maxReplicas is %d%s; %s", r.replicas, in.Max, leftForSlots(in.Max-most), in.moreThanMax(r.replicas))
 		out.reason, out.limits, n = reasonTooMany, true, most
@@ -205,6 +208,6 @@ func limited(stable, end outcome) Finding {
 	case stable.limits:
 		return Finding{yes, stable.reason, stable.message}
 	default:
-		return Finding{no, reasonWithinRange, "neither minReplicas nor maxReplicas nor behavior binds"}
+		return Finding{no, reasonWithinRange, "neither minReplicas nor maxReplicas nor behavior nor partitions bind"}
 	}
 }

@@ -48,6 +48,19 @@ var stories = map[string]func(*tracer){
 		w.arrival = 400
 		w.run(200)
 	},
+	"partitions": func(w *tracer) {
+		w.partitions = 16
+		w.run(310)
+		w.note("2400 messages at once")
+		w.backlog += 2400
+		w.run(900)
+		w.note("more arrives than 16 replicas can complete")
+		w.arrival = 152
+		w.run(120)
+		w.note("the topic gets 32 partitions")
+		w.partitions = 32
+		w.run(700)
+	},
 	"rollout": func(w *tracer) {
 		w.run(310)
 		w.note("a rollout begins")

@@ -141,6 +141,9 @@ type Queue struct {
 	Arrival *float64
 	// Throughput is X, messages/s completed. nil: unknown.
 	Throughput *float64
+	// MostConsumers is how many consumers can work on it at once: its partitions. A consumer that comes or goes then interrupts the
+	// others. 0: any number.
+	MostConsumers int64
 	// Redelivered is the share of deliveries that were repeated, in [0, 1]; 0 where not told.
 	Redelivered float64
 	// QuietSince is since when nothing waited, was in flight or arrived; zero when it is not quiet.

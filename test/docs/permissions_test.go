@@ -16,9 +16,12 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
 	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
 	"github.com/queuescaler/queuescaler/test/servers"
@@ -35,7 +38,10 @@ func connect(t *testing.T, open queue.Open, kind, address string) queue.Reader {
 		Endpoint: queue.Endpoint{Kind: kind, Host: host, Port: port},
 		Username: "reader", Password: "change-me",
 		Dial: func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", address) },
-		Now:  time.Now,
+		DialAddress: func(ctx context.Context, address string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", address)
+		},
+		Now: time.Now,
 	})
 	if failure != nil {
 		t.Fatal(failure)
@@ -155,4 +161,41 @@ func TestRedisPermissionsSuffice(t *testing.T) {
 	if depths[0] != 2 || depths[1] != 3 {
 		t.Errorf("backlogs %v, want 2 and 3", depths)
 	}
+}
+
+func TestKafkaPermissionsSuffice(t *testing.T) {
+	var acls []kfake.ACL
+	for line := range strings.Lines(strings.TrimSpace(marked(t, read(t, "docs/queues/kafka.md"), "kafka permissions"))) {
+		acls = append(acls, kafkaACL(t, strings.Fields(line)))
+	}
+	k := servers.StartKafka(t, servers.KafkaOptions{Admin: "admin", Users: []servers.KafkaUser{{Mechanism: "PLAIN", Name: "reader", Password: "change-me", ACLs: acls}}})
+	k.Fill(t, "orders", 3, 6)
+	k.Commit(t, "billing", "orders", 1, 1, 1)
+	source := capacityv1alpha1.KafkaSource{URL: "kafka://k", Topic: "orders", Group: "billing"}
+	depths := readAll(t, connect(t, kafkaqueue.Open, queue.KindKafka, k.Address()), &capacityv1alpha1.Queue{Name: "orders", QueueSource: capacityv1alpha1.QueueSource{Kafka: source}})
+	if depths[0] != 3 {
+		t.Errorf("backlog %d, want 3", depths[0])
+	}
+}
+
+// kafkaACL is what a call of kafka-acls.sh grants.
+func kafkaACL(t *testing.T, words []string) kfake.ACL {
+	t.Helper()
+	acl := kfake.ACL{Pattern: kmsg.ACLResourcePatternTypeLiteral, Allow: true}
+	for i := 0; i+1 < len(words); i++ {
+		value := words[i+1]
+		switch words[i] {
+		case "--operation":
+			operation, err := kmsg.ParseACLOperation(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			acl.Operation = operation
+		case "--topic":
+			acl.Resource, acl.Name = kmsg.ACLResourceTypeTopic, value
+		case "--group":
+			acl.Resource, acl.Name = kmsg.ACLResourceTypeGroup, value
+		}
+	}
+	return acl
 }

@@ -165,7 +165,9 @@ func (b *batch) result(i int) (queue.Reading, *queue.Failure) {
 		}
 		sum.add(start.offset, end.offset, commit.offset)
 	}
-	return sum.reading(), nil
+	reading := sum.reading()
+	reading.MostConsumers = new(int64(len(b.of[i])))
+	return reading, nil
 }
 
 // plausible offsets cannot make a sum overflow, however many partitions fit into a reply.

@@ -31,8 +31,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var ctx = context.Background()
 
-func ptr(n int64) *int64 { return &n }
-
 func connect(t testing.TB, k *servers.Kafka) queue.Reader {
 	t.Helper()
 	host, port, err := net.SplitHostPort(k.Address())
@@ -75,6 +73,15 @@ func read(t testing.TB, reader queue.Reader, sources ...capacityv1alpha1.KafkaSo
 	return results
 }
 
+// told is a reading; a completed of -1 is not told.
+func told(depth, arrived, completed, partitions int64) queue.Reading {
+	r := queue.Reading{Depth: depth, ArrivedTotal: &arrived, MostConsumers: &partitions}
+	if completed >= 0 {
+		r.CompletedTotal = &completed
+	}
+	return r
+}
+
 func source(topic, group string, partitions ...int32) capacityv1alpha1.KafkaSource {
 	return capacityv1alpha1.KafkaSource{Topic: topic, Group: group, Partitions: partitions}
 }
@@ -107,13 +114,13 @@ func TestLag(t *testing.T) {
 	for _, version := range []string{"first", "again"} {
 		got := read(t, reader, source("orders", "all"), source("orders", "some"), source("orders", "some", 1, 3), source("orders", "few"),
 			source("mail", "mailers"), source("mail", "beyond"), source("mail", "all"))
-		same(t, version+" nothing waits", got[0], queue.Reading{Depth: 0, ArrivedTotal: ptr(40), CompletedTotal: ptr(40)})
-		same(t, version+" some wait", got[1], queue.Reading{Depth: 17, ArrivedTotal: ptr(40), CompletedTotal: ptr(23)})
-		same(t, version+" two partitions", got[2], queue.Reading{Depth: 7, ArrivedTotal: ptr(20), CompletedTotal: ptr(13)})
-		same(t, version+" two without a commit", got[3], queue.Reading{Depth: 27, ArrivedTotal: ptr(40)})
-		same(t, version+" another topic", got[4], queue.Reading{Depth: 0, ArrivedTotal: ptr(5), CompletedTotal: ptr(5)})
-		same(t, version+" committed beyond the end", got[5], queue.Reading{Depth: 0, ArrivedTotal: ptr(5), CompletedTotal: ptr(5)})
-		same(t, version+" a group that did not commit this topic", got[6], queue.Reading{Depth: 5, ArrivedTotal: ptr(5)})
+		same(t, version+" nothing waits", got[0], told(0, 40, 40, 4))
+		same(t, version+" some wait", got[1], told(17, 40, 23, 4))
+		same(t, version+" two partitions", got[2], told(7, 20, 13, 2))
+		same(t, version+" two without a commit", got[3], told(27, 40, -1, 4))
+		same(t, version+" another topic", got[4], told(0, 5, 5, 1))
+		same(t, version+" committed beyond the end", got[5], told(0, 5, 5, 1))
+		same(t, version+" a group that did not commit this topic", got[6], told(5, 5, -1, 1))
 	}
 	if n := reader.Connections(); n > 4 {
 		t.Errorf("%d connections to 3 brokers, want at most 4", n)
@@ -125,7 +132,7 @@ func TestRetentionAndEmptyPartitions(t *testing.T) {
 	k.Fill(t, "orders", 2, 20)
 	k.Fill(t, "empty", 2, 0)
 	admin := kadm.NewClient(k.Client(t))
-	var gone kadm.Offsets = kadm.Offsets{}
+	gone := kadm.Offsets{}
 	gone.Add(kadm.Offset{Topic: "orders", Partition: 0, At: 6})
 	gone.Add(kadm.Offset{Topic: "orders", Partition: 1, At: 10})
 	if _, err := admin.DeleteRecords(ctx, gone); err != nil {
@@ -135,8 +142,8 @@ func TestRetentionAndEmptyPartitions(t *testing.T) {
 	k.Commit(t, "late", "empty", 0)
 	got := read(t, connect(t, k), source("orders", "late"), source("empty", "late"))
 	// Of partition 0 the messages 6 to 9 are left; what retention deleted neither waits nor was completed. Partition 1 has none.
-	same(t, "deleted by retention", got[0], queue.Reading{Depth: 4, ArrivedTotal: ptr(20), CompletedTotal: ptr(12)})
-	same(t, "empty", got[1], queue.Reading{Depth: 0, ArrivedTotal: ptr(0), CompletedTotal: ptr(0)})
+	same(t, "deleted by retention", got[0], told(4, 20, 12, 2))
+	same(t, "empty", got[1], told(0, 0, 0, 2))
 }
 
 func TestOneBadQueueFailsAlone(t *testing.T) {
@@ -150,8 +157,8 @@ func TestOneBadQueueFailsAlone(t *testing.T) {
 			t.Errorf("%d: %v, want QueueMissing, %s", i, f, want)
 		}
 	}
-	same(t, "the good one", got[0], queue.Reading{Depth: 4, ArrivedTotal: ptr(6), CompletedTotal: ptr(2)})
-	same(t, "one partition", got[4], queue.Reading{Depth: 2, ArrivedTotal: ptr(3), CompletedTotal: ptr(1)})
+	same(t, "the good one", got[0], told(4, 6, 2, 2))
+	same(t, "one partition", got[4], told(2, 3, 1, 1))
 }
 
 // A group of Kafka 4's protocol is described by another request than one of the older protocol, and is there before its first commit.
@@ -164,7 +171,7 @@ func TestGroupWithMembersAndNoCommit(t *testing.T) {
 			if fetches := client.PollFetches(ctx); fetches.Err() != nil {
 				t.Fatal(fetches.Err())
 			}
-			same(t, group, read(t, connect(t, k), source("orders", group))[0], queue.Reading{Depth: 6, ArrivedTotal: ptr(6)})
+			same(t, group, read(t, connect(t, k), source("orders", group))[0], told(6, 6, -1, 2))
 		})
 	}
 }
@@ -176,11 +183,11 @@ func TestPartitionsAreAddedAndTopicIsMadeAgain(t *testing.T) {
 	admin := kadm.NewClient(k.Client(t))
 	// A reader remembers the partitions for a while; a new one asks.
 	reader := connect(t, k)
-	same(t, "one partition", read(t, reader, source("orders", "workers"))[0], queue.Reading{Depth: 3, ArrivedTotal: ptr(5), CompletedTotal: ptr(2)})
+	same(t, "one partition", read(t, reader, source("orders", "workers"))[0], told(3, 5, 2, 1))
 	if _, err := admin.UpdatePartitions(ctx, 2, "orders"); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "two partitions", read(t, connect(t, k), source("orders", "workers"))[0], queue.Reading{Depth: 3, ArrivedTotal: ptr(5), CompletedTotal: ptr(2)})
+	same(t, "two partitions", read(t, connect(t, k), source("orders", "workers"))[0], told(3, 5, 2, 2))
 	if _, err := admin.DeleteTopics(ctx, "orders"); err != nil {
 		t.Fatal(err)
 	}
@@ -189,7 +196,7 @@ func TestPartitionsAreAddedAndTopicIsMadeAgain(t *testing.T) {
 	}
 	k.Fill(t, "orders", 1, 1)
 	k.Commit(t, "workers", "orders", 1)
-	same(t, "made again", read(t, connect(t, k), source("orders", "workers"))[0], queue.Reading{Depth: 0, ArrivedTotal: ptr(1), CompletedTotal: ptr(1)})
+	same(t, "made again", read(t, connect(t, k), source("orders", "workers"))[0], told(0, 1, 1, 1))
 }
 
 // One Read is one request for each of three things and broker, for any number of queues, and the description of topics is remembered.
@@ -205,7 +212,7 @@ func TestRequestsOfOneRead(t *testing.T) {
 	reader := connect(t, k)
 	check := func() {
 		for i, r := range read(t, reader, sources...) {
-			same(t, sources[i].Topic, r, queue.Reading{Depth: 1, ArrivedTotal: ptr(3), CompletedTotal: ptr(2)})
+			same(t, sources[i].Topic, r, told(1, 3, 2, 3))
 		}
 	}
 	check()
@@ -235,8 +242,8 @@ func TestOldBrokers(t *testing.T) {
 			k.Commit(t, "a", "orders", 1, 1)
 			k.Commit(t, "b", "orders", 3, 3)
 			got := read(t, connect(t, k), source("orders", "a"), source("orders", "b"), source("orders", "nobody"))
-			same(t, "a", got[0], queue.Reading{Depth: 4, ArrivedTotal: ptr(6), CompletedTotal: ptr(2)})
-			same(t, "b", got[1], queue.Reading{Depth: 0, ArrivedTotal: ptr(6), CompletedTotal: ptr(6)})
+			same(t, "a", got[0], told(4, 6, 2, 2))
+			same(t, "b", got[1], told(0, 6, 6, 2))
 			if f := got[2].failure; f == nil || f.Reason != capacityv1alpha1.ReasonQueueMissing {
 				t.Errorf("%v, want QueueMissing", f)
 			}
@@ -256,17 +263,17 @@ func TestPartitionWithoutLeader(t *testing.T) {
 		k.Cluster().KeepControl()
 		reply := r.ResponseKind().(*kmsg.ListOffsetsResponse)
 		for _, topic := range r.(*kmsg.ListOffsetsRequest).Topics {
-			told := kmsg.NewListOffsetsResponseTopic()
-			told.Topic = topic.Topic
+			answer := kmsg.NewListOffsetsResponseTopic()
+			answer.Topic = topic.Topic
 			for _, p := range topic.Partitions {
 				of := kmsg.NewListOffsetsResponseTopicPartition()
 				of.Partition, of.Offset = p.Partition, 3
 				if topic.Topic == "orders" && p.Partition == 1 {
 					of.Offset, of.ErrorCode = -1, kerr.LeaderNotAvailable.Code
 				}
-				told.Partitions = append(told.Partitions, of)
+				answer.Partitions = append(answer.Partitions, of)
 			}
-			reply.Topics = append(reply.Topics, told)
+			reply.Topics = append(reply.Topics, answer)
 		}
 		return reply, nil, true
 	})

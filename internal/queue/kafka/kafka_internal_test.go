@@ -1,0 +1,124 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kafkaq
+
+import (
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/queue"
+)
+
+func TestTotal(t *testing.T) {
+	type offsets struct{ start, end, commit int64 }
+	for _, c := range []struct {
+		name                      string
+		partitions                []offsets
+		depth, arrived, completed int64
+	}{
+		{"nothing", nil, 0, 0, 0},
+		{"all completed", []offsets{{0, 10, 10}}, 0, 10, 10},
+		{"some wait", []offsets{{0, 10, 4}, {0, 5, 5}}, 6, 15, 9},
+		{"without a commit", []offsets{{3, 10, -1}}, 7, 10, -1},
+		{"one without a commit", []offsets{{0, 10, 10}, {0, 2, -1}}, 2, 12, -1},
+		{"empty, without a commit", []offsets{{7, 7, -1}}, 0, 7, 7},
+		{"deleted by retention", []offsets{{8, 10, 3}}, 2, 10, 3},
+		{"committed beyond the end", []offsets{{0, 10, 12}}, 0, 10, 10},
+		{"start beyond the end", []offsets{{12, 10, 4}}, 0, 12, 4},
+	} {
+		sum := total{completedKnown: true}
+		for _, p := range c.partitions {
+			sum.add(p.start, p.end, p.commit)
+		}
+		r := sum.reading()
+		if r.Depth != c.depth || *r.ArrivedTotal != c.arrived || (r.CompletedTotal == nil) != (c.completed < 0) || r.CompletedTotal != nil && *r.CompletedTotal != c.completed {
+			t.Errorf("%s: depth %d, arrived %d, completed %v; want %d, %d, %d", c.name, r.Depth, *r.ArrivedTotal, r.CompletedTotal, c.depth, c.arrived, c.completed)
+		}
+	}
+}
+
+// FuzzReplies has replies decoded by the library, and a reading made of them: whatever they say, it panics on none, and no sum is negative.
+func FuzzReplies(f *testing.F) {
+	metadata := kmsg.NewPtrMetadataResponse()
+	topic := kmsg.NewMetadataResponseTopic()
+	topic.Topic = kmsg.StringPtr("jobs")
+	topic.Partitions = []kmsg.MetadataResponseTopicPartition{{Partition: 0, Leader: 1}, {Partition: 1, Leader: 1}}
+	metadata.Topics = append(metadata.Topics, topic)
+	offsets := func(offset int64, code int16) *kmsg.ListOffsetsResponse {
+		reply := kmsg.NewPtrListOffsetsResponse()
+		of := kmsg.NewListOffsetsResponseTopic()
+		of.Topic = "jobs"
+		for number := range int32(2) {
+			p := kmsg.NewListOffsetsResponseTopicPartition()
+			p.Partition, p.Offset, p.ErrorCode = number, offset, code
+			of.Partitions = append(of.Partitions, p)
+		}
+		reply.Topics = append(reply.Topics, of)
+		return reply
+	}
+	commits := func(offset int64) *kmsg.OffsetFetchResponse {
+		reply := kmsg.NewPtrOffsetFetchResponse()
+		of := kmsg.NewOffsetFetchResponseGroupTopic()
+		of.Topic = "jobs"
+		of.Partitions = []kmsg.OffsetFetchResponseGroupTopicPartition{{Partition: 0, Offset: offset}, {Partition: 1, Offset: offset}}
+		reply.Groups = []kmsg.OffsetFetchResponseGroup{{Group: "workers", Topics: []kmsg.OffsetFetchResponseGroupTopic{of}}}
+		return reply
+	}
+	encode := func(version int16, reply kmsg.Response) []byte {
+		reply.SetVersion(version)
+		return reply.AppendTo(nil)
+	}
+	for version := range int16(9) {
+		for _, offset := range []int64{10, -1, offsetMost, offsetMost + 1, 1<<63 - 1} {
+			f.Add(version, encode(version, metadata), encode(version, offsets(0, 0)), encode(version, offsets(offset, 0)), encode(version, commits(offset)))
+		}
+		f.Add(version, encode(version, metadata), encode(version, offsets(0, 0)), encode(version, offsets(0, kerr.NotLeaderForPartition.Code)), encode(version, commits(1)))
+	}
+	f.Add(int16(0), []byte("garbage"), []byte("\x7f\xff\xff\xff"), []byte{}, []byte("\x00"))
+
+	source := capacityv1alpha1.KafkaSource{Topic: "jobs", Group: "workers"}
+	some := source
+	some.Partitions = []int32{1}
+	queues := []*capacityv1alpha1.Queue{
+		{QueueSource: capacityv1alpha1.QueueSource{Kafka: source}}, {QueueSource: capacityv1alpha1.QueueSource{Kafka: some}},
+	}
+	f.Fuzz(func(t *testing.T, version int16, description, starts, ends, committed []byte) {
+		read := func(into kmsg.Response, data []byte) {
+			into.SetVersion(max(0, min(version, into.MaxVersion())))
+			_ = into.ReadFrom(data)
+		}
+		told := kmsg.NewPtrMetadataResponse()
+		read(told, description)
+		topics := map[string]kmsg.MetadataResponseTopic{}
+		for _, topic := range told.Topics {
+			topics["jobs"] = topic
+		}
+		b := newBatch(queues, topics)
+		first, last, group := kmsg.NewPtrListOffsetsResponse(), kmsg.NewPtrListOffsetsResponse(), kmsg.NewPtrOffsetFetchResponse()
+		read(first, starts)
+		read(last, ends)
+		read(group, committed)
+		b.starts, b.ends, b.commits = asMap(first), asMap(last), map[string]groupCommits{}
+		takeCommits(b.commits, group)
+		b.withoutCommit()
+		for i := range queues {
+			r, failure := b.result(i)
+			if failure == nil && (r.Depth < 0 || *r.ArrivedTotal < 0 || r.CompletedTotal != nil && (*r.CompletedTotal < 0 || *r.CompletedTotal > *r.ArrivedTotal)) {
+				t.Errorf("%+v", r)
+			}
+			if failure != nil && (failure.Reason == "" || failure.What == "" || *failure == queue.Failure{}) {
+				t.Errorf("%+v", failure)
+			}
+		}
+	})
+}
+
+func asMap(reply *kmsg.ListOffsetsResponse) map[partition]told {
+	all := map[partition]told{}
+	takeOffsets(all, reply)
+	return all
+}
