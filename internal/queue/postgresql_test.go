@@ -115,7 +115,7 @@ func tableQueuesFailAlone(t *testing.T, p *servers.PostgreSQL) {
 func tableConnections(t *testing.T, p *servers.PostgreSQL) int {
 	t.Helper()
 	ctx := context.Background()
-	conn := must(pgconn.Connect(ctx, p.AdminURL()))
+	conn := must(pgconn.Connect(ctx, p.AdminURL("postgres")))
 	defer conn.Close(ctx)
 	results := must(conn.Exec(ctx, "SELECT count(*) FROM pg_stat_activity WHERE usename = 'reader'").ReadAll())
 	return must(strconv.Atoi(string(results[0].Rows[0][0])))
@@ -312,6 +312,7 @@ func TestHostilePostgreSQL(t *testing.T) {
 		{"garbage number", greetPostgreSQL(row(`{"depth": "garbage"}`), false), invalid},
 		{"no column", greetPostgreSQL(strings.Replace(row(""), "\x00\x01", "\x00\x00", 1), false), invalid},
 		{"garbage error", greetPostgreSQL(postgresMessage('E', "SERROR\x00VERROR\x00Cgarbage\x00\x00")+strings.Repeat(postgresMessage('Z', "I"), 3), false), invalid},
+		{"error without a code", greetPostgreSQL(postgresMessage('E', "SERROR\x00VERROR\x00\x00")+strings.Repeat(postgresMessage('Z', "I"), 3), false), invalid},
 		{"garbage fatal error", greetPostgreSQL(postgresMessage('E', "SFATAL\x00VFATAL\x00Cgarbage\x00\x00"), false), invalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {

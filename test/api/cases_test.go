@@ -37,6 +37,9 @@ func kafkaAt(fields string) string { return "spec: {queues: [{name: jobs, kafka:
 func kafka(fields string) string {
 	return kafkaAt(`url: "kafka://k:9092", topic: orders, group: billing, ` + fields)
 }
+func postgres(url, fields string) string {
+	return `spec: {queues: [{name: jobs, postgreSQL: {url: "` + url + `", ` + fields + "}}]}"
+}
 func redis(fields string) string { return redisAt(`url: "redis://r:6379/0", ` + fields) }
 
 func queues(n int) string {
@@ -50,14 +53,17 @@ func queues(n int) string {
 // What is said more than once.
 const (
 	saySecret     = "secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
-	saySource     = "exactly one of natsJetStream, redis and kafka must be set; a further queue is a further entry of queues"
+	saySource     = "exactly one of natsJetStream, redis, kafka and postgreSQL must be set; a further queue is a further entry of queues"
 	sayBootstrap  = "kafka.url must be kafka:// and one bootstrap address, for example kafka://kafka.chat:9092; the other brokers are learnt from it"
 	sayTopic      = "kafka.topic must be the name of one topic: letters, digits, '.', '_' and '-'; a further topic is a further entry of queues"
 	sayMechanism  = "kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
 	sayForm       = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
-	sayDriver     = "exactly one of natsJetStream, redis and kafka must be set"
+	sayDriver     = "exactly one of natsJetStream, redis, kafka and postgreSQL must be set"
 	sayDriverName = "driver.name must consist of lowercase letters, digits and '-', at most 63; it names the unit of user work in messages, such as orders"
 	sayObjective  = "exactly one of objective.drain and objective.backlog must be set"
+	sayPgURL      = "postgreSQL.url must begin with postgres:// or postgresql:// and end with the database, for example postgres://db.shop:5432/orders"
+	sayPgQuery    = "postgreSQL.query must be one SELECT, so it has to begin with SELECT or WITH, for example SELECT count(*) AS depth FROM jobs WHERE state = 'waiting'"
+	sayPgDriver   = "driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
 	sayQueueName  = "queues[].name must consist of lowercase letters, digits and '-', at most 63; it names the queue here and need not be the server's name for it"
 	sayStream     = "natsJetStream.stream must be a stream's name: no spaces, '.', '*', '>', '/' or backslash"
 	sayConsumer   = "natsJetStream.consumer must be a durable consumer's name: no spaces, '.', '*', '>', '/' or backslash"
@@ -84,12 +90,14 @@ var accepted = []struct{ name, change string }{
 	{"Kafka with everything", kafkaAt(`url: "kafka://k", topic: a.b_C-1, group: "a group", partitions: [0, 1000000], mechanism: ScramSHA512, auth: {secretRef: {name: kafka}}, tls: {secretRef: {name: ca}, serverName: k.chat}`)},
 	{"Kafka with a plain password", kafka("mechanism: Plain, auth: {secretRef: {name: kafka}}, tls: {}")},
 	{"driver that is a Kafka topic", driver(`kafka: {url: "kafka://k:9092", topic: orders, group: billing}`)},
+	{"PostgreSQL with everything", postgres("postgresql://db/orders", "query: \"  with n as (select 1 depth) select depth from n\", auth: {secretRef: {name: jobs}}, tls: {serverName: db.shop}")},
 	{"16 queues", queues(16)},
 	{"driver in NATS", driver(source + ", pollSeconds: 300")},
 	{"driver with the name and the source of a queue", "spec: {driver: {name: jobs, " + source + "}}"},
 	{"driver that is a Redis stream", driver(`redis: {url: "redis://r:6379/0", stream: {key: orders, group: billing}}`)},
 	{"driver that is a counter beside a Redis list", driver(`redis: {url: "redis://r:6379/0", list: {keys: [orders], arrivedTotalKey: "orders:total"}}`)},
 	{"driver that is a counter beside a Redis sorted set", driver(`redis: {url: "redis://r:6379/0", sortedSet: {keys: [orders], arrivedTotalKey: "orders:total"}}`)},
+	{"driver that is a counter in PostgreSQL", driver(`postgreSQL: {url: "postgres://db:5432/orders", query: "SELECT 0 AS depth, max(id) AS ARRIVED_TOTAL FROM orders"}`)},
 	{"driver beside a plain objective", "spec: {objective: {drain: null, backlog: {perReplica: 5}}, driver: {name: orders, " + source + "}}"},
 	{"plain objective", "spec: {objective: {drain: null, backlog: {perReplica: 1000000000}}}"},
 	{"drain objective with everything", drain(`seconds: 86400, messagesPerSecondPerReplica: "0.001", targetUtilizationPercent: 100, concurrency: 100000`)},
@@ -171,6 +179,19 @@ var refused = []struct {
 	{"driver that is a Redis sorted set without a counter", driver(`redis: {url: "redis://r:6379/0", sortedSet: {keys: [orders]}}`),
 		[]string{"spec.driver", "driver.redis.sortedSet needs arrivedTotalKey, because the size of a sorted set does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"}},
 	{"driver with credentials in its url", driver(`redis: {url: "redis://me:secret@r:6379/0", stream: {key: orders, group: billing}}`), []string{"spec.driver.redis", "redis.url must not carry credentials"}},
+	{"driver that is a query of PostgreSQL without a counter", driver(`postgreSQL: {url: "postgres://db:5432/orders", query: "SELECT count(*) AS depth FROM orders"}`), []string{"spec.driver", sayPgDriver}},
+	{"PostgreSQL without a url", "spec: {queues: [{name: jobs, postgreSQL: {query: SELECT 1 AS depth}}]}", []string{"spec.queues[0].postgreSQL.url: Required value"}},
+	{"PostgreSQL url of another kind", postgres("mysql://db/orders", "query: SELECT 1 AS depth"), []string{"spec.queues[0].postgreSQL", sayPgURL}},
+	{"PostgreSQL url without a database", postgres("postgres://db:5432", "query: SELECT 1 AS depth"), []string{"spec.queues[0].postgreSQL", sayPgURL}},
+	{"PostgreSQL url with an empty database", postgres("postgres://db:5432/", "query: SELECT 1 AS depth"), []string{"spec.queues[0].postgreSQL", sayPgURL}},
+	{"PostgreSQL url with settings", postgres("postgres://db/orders?sslmode=disable", "query: SELECT 1 AS depth"), []string{"spec.queues[0].postgreSQL", sayPgURL}},
+	{"PostgreSQL url with a password", postgres("postgres://me:secret@db/orders", "query: SELECT 1 AS depth"), []string{"spec.queues[0].postgreSQL", "postgreSQL.url must not carry credentials; put them into a Secret and name it in postgreSQL.auth.secretRef"}},
+	{"PostgreSQL url too long", postgres("postgres://db/"+strings.Repeat("d", 499), "query: SELECT 1 AS depth"), []string{"spec.queues[0].postgreSQL.url: Too long", "512"}},
+	{"PostgreSQL without a query", postgres("postgres://db/orders", "query: null"), []string{"spec.queues[0].postgreSQL.query: Required value"}},
+	{"PostgreSQL query that is none", postgres("postgres://db/orders", "query: DELETE FROM jobs"), []string{"spec.queues[0].postgreSQL.query", sayPgQuery}},
+	{"PostgreSQL query that begins with a name", postgres("postgres://db/orders", "query: selected"), []string{"spec.queues[0].postgreSQL.query", sayPgQuery}},
+	{"PostgreSQL query too long", postgres("postgres://db/orders", "query: SELECT "+strings.Repeat("1", 4090)), []string{"spec.queues[0].postgreSQL.query: Too long", "4096"}},
+	{"Secret of another namespace for PostgreSQL", postgres("postgres://db/orders", "query: SELECT 1 AS depth, auth: {secretRef: {name: other/pg}}"), []string{"spec.queues[0].postgreSQL.auth.secretRef.name", saySecret}},
 	{"NATS without a url", nats("stream: S, consumer: c"), []string{"spec.queues[0].natsJetStream.url: Required value"}},
 	{"NATS url of another kind", nats(`url: "http://n:8222", stream: S, consumer: c`), []string{"spec.queues[0].natsJetStream", "natsJetStream.url must begin with nats:// or tls://, for example nats://nats.chat:4222"}},
 	{"NATS url with a password", nats(`url: "nats://me:secret@n:4222", stream: S, consumer: c`), []string{"spec.queues[0].natsJetStream", "natsJetStream.url must not carry credentials; put them into a Secret and name it in natsJetStream.auth.secretRef"}},

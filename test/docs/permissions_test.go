@@ -23,19 +23,20 @@ import (
 	"github.com/queuescaler/queuescaler/internal/queue"
 	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
+	postgresqueue "github.com/queuescaler/queuescaler/internal/queue/postgresql"
 	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
 	"github.com/queuescaler/queuescaler/test/servers"
 )
 
 // connect opens a server as the user of the docs.
-func connect(t *testing.T, open queue.Open, kind, address string) queue.Reader {
+func connect(t *testing.T, open queue.Open, kind, address, path string) queue.Reader {
 	t.Helper()
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	reader, failure := open(t.Context(), queue.ConnectOptions{
-		Endpoint: queue.Endpoint{Kind: kind, Host: host, Port: port},
+		Endpoint: queue.Endpoint{Kind: kind, Host: host, Port: port, Path: path},
 		Username: "reader", Password: "change-me",
 		Dial: func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", address) },
 		DialAddress: func(ctx context.Context, address string) (net.Conn, error) {
@@ -92,7 +93,7 @@ func TestNATSPermissionsSuffice(t *testing.T) {
 	fillStream(t, s.ClientURL())
 
 	source := capacityv1alpha1.NATSJetStreamSource{URL: "nats://n", Stream: "STATUS", Consumer: "workers"}
-	reader := connect(t, natsqueue.Open, queue.KindNATS, s.Addr().String())
+	reader := connect(t, natsqueue.Open, queue.KindNATS, s.Addr().String(), "")
 	// The server counts what is pending a moment after it has acknowledged a message to its sender.
 	var backlog int64
 	for deadline := time.Now().Add(10 * time.Second); backlog != 3 && time.Now().Before(deadline); {
@@ -152,7 +153,7 @@ func TestRedisPermissionsSuffice(t *testing.T) {
 	}
 
 	const url = "redis://r"
-	depths := readAll(t, connect(t, redisqueue.Open, queue.KindRedis, r.Address()),
+	depths := readAll(t, connect(t, redisqueue.Open, queue.KindRedis, r.Address(), "0"),
 		&capacityv1alpha1.Queue{Name: "orders", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url,
 			Stream: capacityv1alpha1.RedisStream{Key: "orders", Group: "workers"}}}},
 		&capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url,
@@ -172,7 +173,7 @@ func TestKafkaPermissionsSuffice(t *testing.T) {
 	k.Fill(t, "orders", 3, 6)
 	k.Commit(t, "billing", "orders", 1, 1, 1)
 	source := capacityv1alpha1.KafkaSource{URL: "kafka://k", Topic: "orders", Group: "billing"}
-	depths := readAll(t, connect(t, kafkaqueue.Open, queue.KindKafka, k.Address()), &capacityv1alpha1.Queue{Name: "orders", QueueSource: capacityv1alpha1.QueueSource{Kafka: source}})
+	depths := readAll(t, connect(t, kafkaqueue.Open, queue.KindKafka, k.Address(), ""), &capacityv1alpha1.Queue{Name: "orders", QueueSource: capacityv1alpha1.QueueSource{Kafka: source}})
 	if depths[0] != 3 {
 		t.Errorf("backlog %d, want 3", depths[0])
 	}
@@ -198,4 +199,37 @@ func kafkaACL(t *testing.T, words []string) kfake.ACL {
 		}
 	}
 	return acl
+}
+
+func TestPostgreSQLPermissionsSuffice(t *testing.T) {
+	page := read(t, "docs/queues/postgresql.md")
+	p := servers.StartPostgreSQL(t, servers.PostgreSQLOptions{})
+	p.Exec(t, "CREATE DATABASE orders")
+	p.ExecIn(t, "orders", "REVOKE ALL ON DATABASE orders FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC")
+	p.ExecIn(t, "orders", marked(t, page, "postgresql table"))
+	p.ExecIn(t, "orders", marked(t, page, "postgresql permissions"))
+	p.ExecIn(t, "orders", "INSERT INTO jobs (state, payload) VALUES ('waiting', 'a'), ('waiting', 'b'), ('running', 'c')")
+
+	reader := connect(t, postgresqueue.Open, queue.KindPostgreSQL, p.Address(), "orders")
+	query := func(sql string) *capacityv1alpha1.Queue {
+		return &capacityv1alpha1.Queue{Name: "jobs", QueueSource: capacityv1alpha1.QueueSource{
+			PostgreSQL: capacityv1alpha1.PostgreSQLSource{URL: "postgres://p/orders", Query: sql}}}
+	}
+	jobs := query(marked(t, page, "postgresql query"))
+	failure := reader.Read(t.Context(), []*capacityv1alpha1.Queue{jobs}, func(_ int, r queue.Reading, f *queue.Failure) {
+		if f != nil || r.Depth != 2 || *r.InFlight != 1 || *r.ArrivedTotal != 3 || *r.CompletedTotal != 0 || r.OldestAge == nil {
+			t.Errorf("%+v, %v, want 2 waiting, 1 in flight and 3 arrived", r, f)
+		}
+	})
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	failure = reader.Read(t.Context(), []*capacityv1alpha1.Queue{query("SELECT max(length(payload)) AS depth FROM jobs")}, func(_ int, _ queue.Reading, f *queue.Failure) {
+		if f == nil || f.Reason != capacityv1alpha1.ReasonPermissionDenied {
+			t.Errorf("%v, want the messages themselves denied", f)
+		}
+	})
+	if failure != nil {
+		t.Fatal(failure)
+	}
 }

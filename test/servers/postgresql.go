@@ -103,8 +103,8 @@ func (p *PostgreSQL) Address() string { return net.JoinHostPort("127.0.0.1", str
 func (p *PostgreSQL) URL() string { return "postgres://" + p.Address() + "/postgres" }
 
 // AdminURL is the url of the superuser, for a client library.
-func (p *PostgreSQL) AdminURL() string {
-	url := "postgres://" + PostgreSQLAdmin + ":" + PostgreSQLAdmin + "@" + p.Address() + "/postgres"
+func (p *PostgreSQL) AdminURL(database string) string {
+	url := "postgres://" + PostgreSQLAdmin + ":" + PostgreSQLAdmin + "@" + p.Address() + "/" + database
 	switch t := p.options.TLS; {
 	case t == nil:
 		return url + "?sslmode=disable"
@@ -114,11 +114,17 @@ func (p *PostgreSQL) AdminURL() string {
 	return url + "?sslmode=require"
 }
 
-// Exec runs statements as the superuser.
+// Exec runs statements as the superuser, in the database postgres.
 func (p *PostgreSQL) Exec(t testing.TB, sql string) {
 	t.Helper()
+	p.ExecIn(t, "postgres", sql)
+}
+
+// ExecIn is Exec in another database.
+func (p *PostgreSQL) ExecIn(t testing.TB, database, sql string) {
+	t.Helper()
 	ctx := context.Background()
-	conn, err := pgconn.Connect(ctx, p.AdminURL())
+	conn, err := pgconn.Connect(ctx, p.AdminURL(database))
 	if err != nil {
 		t.Fatal(err)
 	}

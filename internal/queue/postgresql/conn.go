@@ -4,6 +4,7 @@
 package postgresq
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -165,7 +166,7 @@ func (c *conn) exchange(query string) (a answer, err error) {
 				return answer{}, failed // the server ends the connection
 			}
 			if a.code == "" {
-				a.code = failed.Code
+				a.code = cmp.Or(failed.Code, "none")
 			}
 		}
 	}

@@ -310,7 +310,7 @@ func testCountersAgreeToTheMessage(t *testing.T, server *servers.PostgreSQL) {
 	}
 	server.Exec(t, "CREATE TABLE mails (id bigserial PRIMARY KEY, taken boolean NOT NULL DEFAULT false); CREATE TABLE counts (completed bigint); INSERT INTO counts VALUES (0)")
 	reader := connect(t, server)
-	admin, err := pgconn.Connect(ctx, server.AdminURL())
+	admin, err := pgconn.Connect(ctx, server.AdminURL("postgres"))
 	if err != nil {
 		t.Fatal(err)
 	}
