@@ -4,6 +4,7 @@
 package queue
 
 import (
+	"cmp"
 	"net"
 	"net/netip"
 	"net/url"
@@ -21,12 +22,12 @@ const (
 
 // Endpoint is where a server listens, in one form for all spellings of its url.
 type Endpoint struct {
-	// Kind is KindNATS or KindRedis.
-	Kind string
+	// Kind of server, Scheme that its url begins with.
+	Kind, Scheme string
 	// Host is a name in lower case or an IP address; Port is a number.
 	Host, Port string
-	// DB is the database of Redis, else 0.
-	DB int
+	// Path of the url without slashes around it: the database of Redis, by number.
+	Path string
 	// TLS is true where url or spec ask for it; ServerName is the name to verify.
 	TLS        bool
 	ServerName string
@@ -37,31 +38,27 @@ func (e Endpoint) Address() string { return net.JoinHostPort(e.Host, e.Port) }
 
 // URL is the endpoint for messages; it never carries credentials.
 func (e Endpoint) URL() string {
-	scheme := e.Kind
-	switch {
-	case e.TLS && e.Kind == KindRedis:
-		scheme = "rediss"
-	case e.TLS:
-		scheme = "tls"
-	}
-	text := scheme + "://" + e.Address()
-	if e.Kind == KindRedis {
-		text += "/" + strconv.Itoa(e.DB)
+	text := e.Scheme + "://" + e.Address()
+	if e.Path != "" {
+		text += "/" + e.Path
 	}
 	return text
 }
 
-type schemeOf struct {
-	kind, port string
-	tls        bool
+// scheme says what a url of one kind of server means by how it begins.
+type scheme struct {
+	port string
+	tls  bool
 }
 
-var schemes = map[string]schemeOf{
-	"nats":   {KindNATS, "4222", false},
-	"tls":    {KindNATS, "4222", true},
-	"redis":  {KindRedis, "6379", false},
-	"rediss": {KindRedis, "6379", true},
+// kinds are the schemes of each kind of server.
+var kinds = map[string]map[string]scheme{
+	KindNATS:  {"nats": {"4222", false}, "tls": {"4222", true}},
+	KindRedis: {"redis": {"6379", false}, "rediss": {"6379", true}},
 }
+
+// secure is the scheme that says of a kind what its tls does.
+var secure = map[string]string{"nats": "tls", "redis": "rediss"}
 
 // settings are what all sources have in common.
 type settings struct {
@@ -93,24 +90,24 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 	if err != nil {
 		return refuse("malformed")
 	}
-	scheme, known := schemes[u.Scheme]
+	scheme, known := kinds[s.kind][u.Scheme]
 	switch {
-	case !known || scheme.kind != s.kind:
+	case !known:
 		return refuse("of a scheme that its source does not have")
 	case u.User != nil:
 		return refuse("refused because it carries credentials, which belong into a Secret,")
-	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(u.Host, ", "):
-		return refuse("refused because it is not just a host, a port and a database,")
+	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(u.Hostname(), ", %"):
+		return refuse("refused because it is not just a host, a port and a path,")
 	}
-	e := Endpoint{Kind: scheme.kind, Host: strings.ToLower(u.Hostname()), Port: u.Port(), TLS: scheme.tls || s.tls != nil}
+	e := Endpoint{Kind: s.kind, Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: u.Port(), Path: strings.Trim(u.Path, "/"), TLS: scheme.tls || s.tls != nil}
 	if e.Port == "" {
 		e.Port = scheme.port
 	}
-	if path := strings.Trim(u.Path, "/"); path != "" {
-		e.DB, err = strconv.Atoi(path)
-		if err != nil || e.DB < 0 || e.Kind != KindRedis {
-			return refuse("refused because its path is not a database number,")
-		}
+	if with := secure[e.Scheme]; e.TLS && with != "" {
+		e.Scheme = with
+	}
+	if wrong := e.wrongPath(); wrong != "" {
+		return refuse(wrong)
 	}
 	if e.TLS {
 		e.ServerName = e.Host
@@ -122,6 +119,21 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 		return Endpoint{}, addressRefused()
 	}
 	return e, nil
+}
+
+// wrongPath says what is wrong with the path; empty where nothing is. It brings the number of a database to one form.
+func (e *Endpoint) wrongPath() string {
+	switch {
+	case e.Kind == KindRedis:
+		db, err := strconv.Atoi(cmp.Or(e.Path, "0"))
+		if err != nil || db < 0 {
+			return "refused because its path is not a database number,"
+		}
+		e.Path = strconv.Itoa(db)
+	case e.Kind == KindNATS && e.Path != "":
+		return "refused because its server has no paths,"
+	}
+	return ""
 }
 
 // refused addresses are link-local ones: cloud metadata services listen there, and no queue does.

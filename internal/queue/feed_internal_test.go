@@ -84,7 +84,7 @@ func TestDialerRefusesLinkLocal(t *testing.T) {
 }
 
 func FuzzEndpoint(f *testing.F) {
-	for _, url := range []string{"redis://a", "rediss://A:1/3", "redis://[::1]:6379/0", "redis://a/-1", "redis://a:b", "redis://u:p@h", "redis://[fe80::1%25eth0]/", "redis://%41", "redis://a,b"} {
+	for _, url := range []string{"redis://a", "rediss://A:1/3", "redis://[::1]:6379/0", "redis://a/-1", "redis://a:b", "redis://u:p@h", "redis://[fe80::1%25eth0]/", "redis://%41", "redis://a,b", "redis://%25"} {
 		f.Add(url)
 	}
 	f.Fuzz(func(t *testing.T, url string) {
@@ -98,7 +98,7 @@ func FuzzEndpoint(f *testing.F) {
 		}
 		// What is shown is where it leads, and leads there again.
 		q.Redis.URL = e.URL()
-		if again, failure := endpointOf(&q); failure != nil || again.Address() != e.Address() || again.DB != e.DB {
+		if again, failure := endpointOf(&q); failure != nil || again.Address() != e.Address() || again.Path != e.Path {
 			t.Errorf("%q is shown as %q, which is %+v, %v", url, e.URL(), again, failure)
 		}
 	})

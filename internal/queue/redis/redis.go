@@ -6,10 +6,12 @@
 package redisq
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net"
+	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -59,13 +61,17 @@ func Open(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Fai
 	if o.Password == "" && o.Token != "" {
 		return nil, queue.Fail(capacityv1alpha1.ReasonSecretInvalid, "Give the Secret in auth.secretRef the key password", "in need of a password, not a token,")
 	}
+	db, err := strconv.Atoi(cmp.Or(o.Endpoint.Path, "0"))
+	if err != nil {
+		return nil, queue.Fail(capacityv1alpha1.ReasonAddressRefused, "Give the number of a database, as in redis://redis.chat:6379/0", "without a database number")
+	}
 	quieten()
 	r := &reader{anonymous: o.Password == "", types: map[string]string{}}
 	username, password := o.Username, o.Password
 	o.Username, o.Password = "", ""
 	r.options = o
 	r.client = redis.NewClient(&redis.Options{
-		Addr: o.Endpoint.Address(), DB: o.Endpoint.DB, Username: username, Password: password,
+		Addr: o.Endpoint.Address(), DB: db, Username: username, Password: password,
 		Dialer:   r.dial,
 		Protocol: 2, DisableIdentity: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
