@@ -35,6 +35,7 @@ import (
 	"github.com/queuescaler/queuescaler/internal/metrics"
 	"github.com/queuescaler/queuescaler/internal/queue"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
+	rabbitmqqueue "github.com/queuescaler/queuescaler/internal/queue/rabbitmq"
 	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
 )
 
@@ -125,7 +126,11 @@ func (r *QueueScalerReconciler) SetupWithManager(ctx context.Context, mgr ctrl.M
 	r.queues = queue.NewPool(queue.Options{
 		Secrets: r.secret,
 		Wake:    wake.wake,
-		Open:    map[string]queue.Open{queue.KindNATS: natsqueue.Open, queue.KindRedis: redisqueue.Open},
+		Open: map[string]queue.Open{
+			queue.KindNATS:     natsqueue.Open,
+			queue.KindRedis:    redisqueue.Open,
+			queue.KindRabbitMQ: rabbitmqqueue.Open,
+		},
 		Clock:   r.Clock,
 		Log:     mgr.GetLogger().WithName("queues"),
 	})

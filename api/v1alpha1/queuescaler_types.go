@@ -226,7 +226,7 @@ type Driver struct {
 
 // QueueSource is where something is read: exactly one kind of server.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis)].filter(s, s).size() == 1",message="exactly one of natsJetStream and redis must be set; a further queue is a further entry of queues"
+// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis and rabbitMQ must be set; a further queue is a further entry of queues"
 type QueueSource struct {
 	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
 	//   natsJetStream:
@@ -243,6 +243,14 @@ type QueueSource struct {
 	//     list: {keys: [jobs]}
 	// +optional
 	Redis RedisSource `json:"redis,omitzero"`
+
+	// rabbitMQ reads a classic or quorum queue of RabbitMQ through its management API. Example:
+	//   rabbitMQ:
+	//     url: http://rabbitmq.chat:15672
+	//     queue: mail
+	//     auth: {secretRef: {name: rabbitmq-reader}}
+	// +optional
+	RabbitMQ RabbitMQSource `json:"rabbitMQ,omitzero"`
 }
 
 // NATSJetStreamSource is a durable consumer of a JetStream stream.

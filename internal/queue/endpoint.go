@@ -16,8 +16,9 @@ import (
 
 // Kinds of servers.
 const (
-	KindNATS  = "nats"
-	KindRedis = "redis"
+	KindNATS     = "nats"
+	KindRedis    = "redis"
+	KindRabbitMQ = "rabbitmq"
 )
 
 // Endpoint is where a server listens, in one form for all spellings of its url.
@@ -53,12 +54,13 @@ type scheme struct {
 
 // kinds are the schemes of each kind of server.
 var kinds = map[string]map[string]scheme{
-	KindNATS:  {"nats": {"4222", false}, "tls": {"4222", true}},
-	KindRedis: {"redis": {"6379", false}, "rediss": {"6379", true}},
+	KindNATS:     {"nats": {"4222", false}, "tls": {"4222", true}},
+	KindRedis:    {"redis": {"6379", false}, "rediss": {"6379", true}},
+	KindRabbitMQ: {"http": {"15672", false}, "https": {"15671", true}},
 }
 
 // secure is the scheme that says of a kind what its tls does.
-var secure = map[string]string{"nats": "tls", "redis": "rediss"}
+var secure = map[string]string{"nats": "tls", "redis": "rediss", "http": "https"}
 
 // settings are what all sources have in common.
 type settings struct {
@@ -74,6 +76,8 @@ func settingsOf(q *capacityv1alpha1.Queue) settings {
 		return settings{q.NATSJetStream.URL, KindNATS, q.NATSJetStream.Auth.SecretRef.Name, q.NATSJetStream.TLS}
 	case q.Redis.URL != "":
 		return settings{q.Redis.URL, KindRedis, q.Redis.Auth.SecretRef.Name, q.Redis.TLS}
+	case q.RabbitMQ.URL != "":
+		return settings{q.RabbitMQ.URL, KindRabbitMQ, q.RabbitMQ.Auth.SecretRef.Name, q.RabbitMQ.TLS}
 	default:
 		return settings{}
 	}

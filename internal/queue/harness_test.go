@@ -21,10 +21,20 @@ import (
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
 	natsjs "github.com/queuescaler/queuescaler/internal/queue/nats"
+	"github.com/queuescaler/queuescaler/internal/queue/rabbitmq"
 	redisq "github.com/queuescaler/queuescaler/internal/queue/redis"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
+
+// tests are those of this package; the server that some of them share ends with them.
+type tests struct{ *testing.M }
+
+// Run is testing.M's.
+func (m tests) Run() int {
+	defer closeRabbitMQ()
+	return m.M.Run()
+}
 
 // patience is how long a condition is awaited.
 const patience = 30 * time.Second
@@ -53,8 +63,12 @@ func newHarness(t testing.TB, change ...func(*queue.Options)) *harness {
 	options := queue.Options{
 		Secrets: h.getSecret,
 		Wake:    h.wake,
-		Open:    map[string]queue.Open{queue.KindNATS: natsjs.Open, queue.KindRedis: redisq.Open},
-		Log:     h.logger(),
+		Open: map[string]queue.Open{
+			queue.KindNATS:     natsjs.Open,
+			queue.KindRedis:    redisq.Open,
+			queue.KindRabbitMQ: rabbitmq.Open,
+		},
+		Log: h.logger(),
 	}
 	for _, c := range change {
 		c(&options)
@@ -197,6 +211,10 @@ func listQueue(url string, keys ...string) capacityv1alpha1.Queue {
 
 func streamQueue(url, key, group string) capacityv1alpha1.Queue {
 	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url, Stream: capacityv1alpha1.RedisStream{Key: key, Group: group}}}}
+}
+
+func rabbitQueue(url, name string) capacityv1alpha1.Queue {
+	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{RabbitMQ: capacityv1alpha1.RabbitMQSource{URL: url, Queue: name, Auth: authBy("creds")}}}
 }
 
 func authBy(secret string) capacityv1alpha1.Auth {
