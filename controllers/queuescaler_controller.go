@@ -37,6 +37,7 @@ import (
 	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresqueue "github.com/queuescaler/queuescaler/internal/queue/postgresql"
+	rabbitmqqueue "github.com/queuescaler/queuescaler/internal/queue/rabbitmq"
 	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
 )
 
@@ -44,6 +45,7 @@ import (
 var openers = map[string]queue.Open{
 	queue.KindNATS:       natsqueue.Open,
 	queue.KindRedis:      redisqueue.Open,
+	queue.KindRabbitMQ:   rabbitmqqueue.Open,
 	queue.KindKafka:      kafkaqueue.Open,
 	queue.KindPostgreSQL: postgresqueue.Open,
 }

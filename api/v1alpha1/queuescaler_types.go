@@ -227,7 +227,7 @@ type Driver struct {
 
 // QueueSource is where something is read: exactly one kind of server.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.kafka), has(self.postgreSQL)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, kafka and postgreSQL must be set; a further queue is a further entry of queues"
+// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ), has(self.kafka), has(self.postgreSQL)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, rabbitMQ, kafka and postgreSQL must be set; a further queue is a further entry of queues"
 type QueueSource struct {
 	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
 	//   natsJetStream:
@@ -245,13 +245,13 @@ type QueueSource struct {
 	// +optional
 	Redis RedisSource `json:"redis,omitzero"`
 
-	// postgreSQL reads a queue that is a table, by a query. Example:
-	//   postgreSQL:
-	//     url: postgres://db.shop:5432/orders
-	//     query: SELECT count(*) AS depth FROM jobs WHERE state = 'waiting'
-	//     auth: {secretRef: {name: jobs-reader}}
+	// rabbitMQ reads a classic or quorum queue of RabbitMQ through its management API. Example:
+	//   rabbitMQ:
+	//     url: http://rabbitmq.chat:15672
+	//     queue: mail
+	//     auth: {secretRef: {name: rabbitmq-reader}}
 	// +optional
-	PostgreSQL PostgreSQLSource `json:"postgreSQL,omitzero"`
+	RabbitMQ RabbitMQSource `json:"rabbitMQ,omitzero"`
 
 	// kafka reads a topic through its consumer group. Example:
 	//   kafka:
@@ -260,6 +260,14 @@ type QueueSource struct {
 	//     group: billing
 	// +optional
 	Kafka KafkaSource `json:"kafka,omitzero"`
+
+	// postgreSQL reads a queue that is a table, by a query. Example:
+	//   postgreSQL:
+	//     url: postgres://db.shop:5432/orders
+	//     query: SELECT count(*) AS depth FROM jobs WHERE state = 'waiting'
+	//     auth: {secretRef: {name: jobs-reader}}
+	// +optional
+	PostgreSQL PostgreSQLSource `json:"postgreSQL,omitzero"`
 }
 
 // NATSJetStreamSource is a durable consumer of a JetStream stream.

@@ -19,6 +19,7 @@ import (
 const (
 	KindNATS       = "nats"
 	KindRedis      = "redis"
+	KindRabbitMQ   = "rabbitmq"
 	KindKafka      = "kafka"
 	KindPostgreSQL = "postgresql"
 )
@@ -60,12 +61,13 @@ type scheme struct {
 var kinds = map[string]map[string]scheme{
 	KindNATS:       {"nats": {"4222", false}, "tls": {"4222", true}},
 	KindRedis:      {"redis": {"6379", false}, "rediss": {"6379", true}},
+	KindRabbitMQ:   {"http": {"15672", false}, "https": {"15671", true}},
 	KindKafka:      {"kafka": {"9092", false}},
 	KindPostgreSQL: {"postgres": {"5432", false}, "postgresql": {"5432", false}},
 }
 
 // secure is the scheme that says of a kind what its tls does.
-var secure = map[string]string{"nats": "tls", "redis": "rediss"}
+var secure = map[string]string{"nats": "tls", "redis": "rediss", "http": "https"}
 
 // settings are what all sources have in common.
 type settings struct {
@@ -85,6 +87,8 @@ func settingsOf(q *capacityv1alpha1.Queue) settings {
 		return settings{q.PostgreSQL.URL, KindPostgreSQL, q.PostgreSQL.Auth.SecretRef.Name, q.PostgreSQL.TLS}
 	case q.Kafka.URL != "":
 		return settings{q.Kafka.URL, KindKafka, q.Kafka.Auth.SecretRef.Name, q.Kafka.TLS}
+	case q.RabbitMQ.URL != "":
+		return settings{q.RabbitMQ.URL, KindRabbitMQ, q.RabbitMQ.Auth.SecretRef.Name, q.RabbitMQ.TLS}
 	default:
 		return settings{}
 	}

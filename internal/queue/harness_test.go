@@ -23,10 +23,20 @@ import (
 	kafkaq "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsjs "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresq "github.com/queuescaler/queuescaler/internal/queue/postgresql"
+	"github.com/queuescaler/queuescaler/internal/queue/rabbitmq"
 	redisq "github.com/queuescaler/queuescaler/internal/queue/redis"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
+
+// tests are those of this package; the server that some of them share ends with them.
+type tests struct{ *testing.M }
+
+// Run is testing.M's.
+func (m tests) Run() int {
+	defer closeRabbitMQ()
+	return m.M.Run()
+}
 
 // patience is how long a condition is awaited.
 const patience = 30 * time.Second
@@ -55,8 +65,14 @@ func newHarness(t testing.TB, change ...func(*queue.Options)) *harness {
 	options := queue.Options{
 		Secrets: h.getSecret,
 		Wake:    h.wake,
-		Open:    map[string]queue.Open{queue.KindNATS: natsjs.Open, queue.KindRedis: redisq.Open, queue.KindKafka: kafkaq.Open, queue.KindPostgreSQL: postgresq.Open},
-		Log:     h.logger(),
+		Open: map[string]queue.Open{
+			queue.KindNATS:       natsjs.Open,
+			queue.KindRedis:      redisq.Open,
+			queue.KindRabbitMQ:   rabbitmq.Open,
+			queue.KindKafka:      kafkaq.Open,
+			queue.KindPostgreSQL: postgresq.Open,
+		},
+		Log: h.logger(),
 	}
 	for _, c := range change {
 		c(&options)
@@ -203,6 +219,10 @@ func streamQueue(url, key, group string) capacityv1alpha1.Queue {
 
 func groupQueue(url, topic, group string) capacityv1alpha1.Queue {
 	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{URL: url, Topic: topic, Group: group}}}
+}
+
+func rabbitQueue(url, name string) capacityv1alpha1.Queue {
+	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{RabbitMQ: capacityv1alpha1.RabbitMQSource{URL: url, Queue: name, Auth: authBy("creds")}}}
 }
 
 func authBy(secret string) capacityv1alpha1.Auth {

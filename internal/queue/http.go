@@ -148,6 +148,9 @@ func httpFailure(err error) *Failure {
 	if f := (*Failure)(nil); errors.As(err, &f) {
 		return f
 	}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return Fail(capacityv1alpha1.ReasonTLSFailed, "Use a url without TLS, or switch TLS on in the server", "not speaking TLS")
+	}
 	var network net.Error
 	if errors.As(err, &network) || isClosed(err) || tlsFailure(err) != nil || isTimeout(err) {
 		var wrapped *url.Error

@@ -42,6 +42,10 @@ func postgres(url, fields string) string {
 }
 func redis(fields string) string { return redisAt(`url: "redis://r:6379/0", ` + fields) }
 
+func rabbitMQ(fields string) string {
+	return `spec: {queues: [{name: jobs, rabbitMQ: {url: "http://r:15672", ` + fields + "}}]}"
+}
+
 func queues(n int) string {
 	var all []string
 	for i := range n {
@@ -53,12 +57,12 @@ func queues(n int) string {
 // What is said more than once.
 const (
 	saySecret     = "secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
-	saySource     = "exactly one of natsJetStream, redis, kafka and postgreSQL must be set; a further queue is a further entry of queues"
+	saySource     = "exactly one of natsJetStream, redis, rabbitMQ, kafka and postgreSQL must be set; a further queue is a further entry of queues"
 	sayBootstrap  = "kafka.url must be kafka:// and one bootstrap address, for example kafka://kafka.chat:9092; the other brokers are learnt from it"
 	sayTopic      = "kafka.topic must be the name of one topic: letters, digits, '.', '_' and '-'; a further topic is a further entry of queues"
 	sayMechanism  = "kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
 	sayForm       = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
-	sayDriver     = "exactly one of natsJetStream, redis, kafka and postgreSQL must be set"
+	sayDriver     = "exactly one of natsJetStream, redis, rabbitMQ, kafka and postgreSQL must be set"
 	sayDriverName = "driver.name must consist of lowercase letters, digits and '-', at most 63; it names the unit of user work in messages, such as orders"
 	sayObjective  = "exactly one of objective.drain and objective.backlog must be set"
 	sayPgURL      = "postgreSQL.url must begin with postgres:// or postgresql:// and end with the database, for example postgres://db.shop:5432/orders"
@@ -91,6 +95,9 @@ var accepted = []struct{ name, change string }{
 	{"Kafka with a plain password", kafka("mechanism: Plain, auth: {secretRef: {name: kafka}}, tls: {}")},
 	{"driver that is a Kafka topic", driver(`kafka: {url: "kafka://k:9092", topic: orders, group: billing}`)},
 	{"PostgreSQL with everything", postgres("postgresql://db/orders", "query: \"  with n as (select 1 depth) select depth from n\", auth: {secretRef: {name: jobs}}, tls: {serverName: db.shop}")},
+	{"RabbitMQ", rabbitMQ("queue: mail")},
+	{"RabbitMQ with everything", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'https://r/behind/proxy', queue: 'a b/é', vhost: chat, auth: {secretRef: {name: rabbitmq}}, tls: {}}}]}"},
+	{"driver in RabbitMQ", driver("rabbitMQ: {url: 'http://r:15672', queue: orders}")},
 	{"16 queues", queues(16)},
 	{"driver in NATS", driver(source + ", pollSeconds: 300")},
 	{"driver with the name and the source of a queue", "spec: {driver: {name: jobs, " + source + "}}"},
@@ -159,6 +166,18 @@ var refused = []struct {
 	{"queue name too long", "spec: {queues: [{name: " + strings.Repeat("a", 64) + ", " + source + "}]}", []string{"spec.queues[0].name: Too long", "63"}},
 	{"queue without a source", "spec: {queues: [{name: jobs}]}", []string{"spec.queues[0]", saySource}},
 	{"queue with two sources", nats(`url: 'nats://n:4222', stream: JOBS, consumer: workers}, redis: {url: "redis://r:6379/0", list: {keys: [a]}`), []string{"spec.queues[0]", saySource}},
+	{"queue in RabbitMQ and Redis", rabbitMQ(`queue: mail}, redis: {url: "redis://r:6379/0", list: {keys: [a]}`), []string{"spec.queues[0]", saySource}},
+	{"RabbitMQ without a queue", rabbitMQ("vhost: chat"), []string{"spec.queues[0].rabbitMQ.queue: Required value"}},
+	{"RabbitMQ without a url", "spec: {queues: [{name: jobs, rabbitMQ: {queue: mail}}]}", []string{"spec.queues[0].rabbitMQ.url: Required value"}},
+	{"RabbitMQ over AMQP", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'amqp://r:5672', queue: mail}}]}",
+		[]string{"spec.queues[0].rabbitMQ", "rabbitMQ.url must be that of the management API and begin with http:// or https://, for example http://rabbitmq.chat:15672"}},
+	{"RabbitMQ url with a password", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'http://guest:guest@r:15672', queue: mail}}]}",
+		[]string{"spec.queues[0].rabbitMQ", "rabbitMQ.url must not carry credentials; put them into a Secret and name it in rabbitMQ.auth.secretRef"}},
+	{"RabbitMQ url too long", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'http://" + strings.Repeat("r", 506) + "', queue: mail}}]}", []string{"spec.queues[0].rabbitMQ.url: Too long", "512"}},
+	{"RabbitMQ queue too long", rabbitMQ("queue: " + strings.Repeat("q", 256)), []string{"spec.queues[0].rabbitMQ.queue: Too long", "255"}},
+	{"RabbitMQ vhost empty", rabbitMQ("queue: mail, vhost: ''"), []string{"spec.queues[0].rabbitMQ.vhost", "at least 1 chars"}},
+	{"RabbitMQ vhost too long", rabbitMQ("queue: mail, vhost: " + strings.Repeat("v", 256)), []string{"spec.queues[0].rabbitMQ.vhost: Too long", "255"}},
+	{"Secret of another namespace for RabbitMQ", rabbitMQ("queue: mail, auth: {secretRef: {name: other/rabbitmq}}"), []string{"spec.queues[0].rabbitMQ.auth.secretRef.name", saySecret}},
 	{"weight of a queue too low", queue("weight: 0"), []string{"spec.queues[0].weight", "greater than or equal to 1"}},
 	{"weight of a queue too high", queue("weight: 1001"), []string{"spec.queues[0].weight", "less than or equal to 1000"}},
 	{"drainSeconds of a queue too low", queue("drainSeconds: 0"), []string{"spec.queues[0].drainSeconds", "greater than or equal to 1"}},

@@ -24,6 +24,7 @@ import (
 	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresqueue "github.com/queuescaler/queuescaler/internal/queue/postgresql"
+	rabbitmqqueue "github.com/queuescaler/queuescaler/internal/queue/rabbitmq"
 	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
 	"github.com/queuescaler/queuescaler/test/servers"
 )
@@ -231,5 +232,31 @@ func TestPostgreSQLPermissionsSuffice(t *testing.T) {
 	})
 	if failure != nil {
 		t.Fatal(failure)
+	}
+}
+
+func TestRabbitMQPermissionsSuffice(t *testing.T) {
+	r := servers.StartRabbitMQ(t)
+	for _, request := range [][3]string{
+		{"PUT", "vhosts/chat", ""},
+		{"PUT", "permissions/chat/guest", `{"configure":".*","write":".*","read":".*"}`},
+		{"PUT", "queues/chat/mail", `{"durable":true}`},
+		{"POST", "exchanges/chat/amq.default/publish", `{"properties":{},"routing_key":"mail","payload":"m","payload_encoding":"string"}`},
+	} {
+		if err := r.Manage(request[0], request[1], request[2]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for line := range strings.Lines(marked(t, read(t, "docs/queues/rabbitmq.md"), "rabbitmq permissions")) {
+		words := strings.Fields(line)
+		if err := r.Control(words[0], words[1:]...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	source := capacityv1alpha1.RabbitMQSource{URL: r.URL(), VHost: "chat", Queue: "mail"}
+	depths := readAll(t, connect(t, rabbitmqqueue.Open, queue.KindRabbitMQ, r.Address(), ""),
+		&capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{RabbitMQ: source}})
+	if depths[0] != 1 {
+		t.Errorf("backlog %d, want 1", depths[0])
 	}
 }

@@ -1,0 +1,203 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servers
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	// rabbitMQTimeout bounds the start of a RabbitMQ server: an Erlang machine and its plugins, on a machine that is busy with tests.
+	rabbitMQTimeout = 90 * time.Second
+	// rabbitMQPrograms is where packages put the programs themselves; those in PATH change to a user of their own.
+	rabbitMQPrograms = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin"
+)
+
+// RabbitMQ is a RabbitMQ server with the management plugin, in a process group of its own, and the port mapper of its Erlang.
+type RabbitMQ struct {
+	dir, programs string
+	certificates  *Certificates
+	// amqp and management are ports; secure is that of the management API over TLS.
+	amqp, management, secure, distribution, mapper int
+
+	process, epmd *exec.Cmd
+	exited        chan struct{}
+	output        bytes.Buffer
+}
+
+// NewRabbitMQ prepares a server on free ports; Start starts it. Its management API speaks HTTP, and HTTPS on another port where there are
+// certificates.
+func NewRabbitMQ(certificates *Certificates) (*RabbitMQ, error) {
+	programs, _ := filepath.Glob(rabbitMQPrograms)
+	if len(programs) == 0 {
+		return nil, errors.New("rabbitmq-server is not installed; `make test` installs it, or do it by hand: apt-get install rabbitmq-server")
+	}
+	dir, err := os.MkdirTemp("", "queuescaler-rabbitmq-")
+	if err != nil {
+		return nil, err
+	}
+	r := &RabbitMQ{dir: dir, programs: programs[0], certificates: certificates}
+	for _, port := range []*int{&r.amqp, &r.management, &r.secure, &r.distribution, &r.mapper} {
+		if *port, err = freePort(); err != nil {
+			return nil, err
+		}
+	}
+	return r, r.configure()
+}
+
+// StartRabbitMQ starts a server for a test, and ends it with the test.
+func StartRabbitMQ(t testing.TB) *RabbitMQ {
+	t.Helper()
+	r, err := NewRabbitMQ(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	if err := r.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// URL is the url of the management API.
+func (r *RabbitMQ) URL() string { return "http://" + r.Address() }
+
+// SecureURL is the url of the management API over TLS.
+func (r *RabbitMQ) SecureURL() string { return "https://127.0.0.1:" + strconv.Itoa(r.secure) }
+
+// Address is host:port of the management API.
+func (r *RabbitMQ) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.management)) }
+
+// AMQP is the url for clients, as an administrator.
+func (r *RabbitMQ) AMQP() string { return "amqp://guest:guest@127.0.0.1:" + strconv.Itoa(r.amqp) + "/" }
+
+func (r *RabbitMQ) configure() error {
+	lines := []string{
+		fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d", r.amqp),
+		"management.tcp.ip = 127.0.0.1", fmt.Sprintf("management.tcp.port = %d", r.management),
+		"log.file = false", "log.console = true", "log.console.level = error",
+	}
+	if c := r.certificates; c != nil {
+		lines = append(lines, "management.ssl.ip = 127.0.0.1", fmt.Sprintf("management.ssl.port = %d", r.secure),
+			"management.ssl.certfile = "+r.file("tls.crt"), "management.ssl.keyfile = "+r.file("tls.key"), "management.ssl.cacertfile = "+r.file("ca.crt"))
+		if err := errors.Join(os.WriteFile(r.file("tls.crt"), c.Cert, 0o600), os.WriteFile(r.file("tls.key"), c.Key, 0o600), os.WriteFile(r.file("ca.crt"), c.CA, 0o600)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		os.WriteFile(r.file("rabbitmq.conf"), []byte(strings.Join(lines, "\n")+"\n"), 0o600),
+		os.WriteFile(r.file("plugins"), []byte("[rabbitmq_management].\n"), 0o600))
+}
+
+func (r *RabbitMQ) file(name string) string { return filepath.Join(r.dir, name) }
+
+// environment keeps the server apart from any other one on this machine.
+func (r *RabbitMQ) environment() []string {
+	return append(os.Environ(),
+		"HOME="+r.dir, "RABBITMQ_CONF_ENV_FILE="+r.file("none"),
+		fmt.Sprintf("RABBITMQ_NODENAME=queuescaler-%d@localhost", r.amqp),
+		"RABBITMQ_MNESIA_BASE="+r.file("data"), "RABBITMQ_LOG_BASE="+r.file("log"), "RABBITMQ_PID_FILE="+r.file("pid"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE="+r.file("plugins"), "RABBITMQ_CONFIG_FILE="+r.file("rabbitmq.conf"),
+		fmt.Sprintf("RABBITMQ_DIST_PORT=%d", r.distribution), fmt.Sprintf("ERL_EPMD_PORT=%d", r.mapper), "ERL_EPMD_ADDRESS=127.0.0.1")
+}
+
+// Start starts the server, and returns when its management API answers. After Stop it starts it again, with its durable queues.
+func (r *RabbitMQ) Start() error {
+	// Without one that runs, Erlang would start one that outlives it.
+	r.epmd = exec.Command("epmd", "-address", "127.0.0.1", "-port", strconv.Itoa(r.mapper))
+	if err := r.epmd.Start(); err != nil {
+		return err
+	}
+	r.output.Reset()
+	r.process = exec.Command(filepath.Join(r.programs, "rabbitmq-server"))
+	r.process.Env, r.process.Dir = r.environment(), r.dir
+	r.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	r.process.Stdout, r.process.Stderr = &r.output, &r.output
+	if err := r.process.Start(); err != nil {
+		return err
+	}
+	exited, process := make(chan struct{}), r.process
+	r.exited = exited
+	go func() {
+		_ = process.Wait()
+		close(exited)
+	}()
+	return r.await()
+}
+
+func (r *RabbitMQ) await() error {
+	for deadline := time.Now().Add(rabbitMQTimeout); time.Now().Before(deadline); {
+		select {
+		case <-r.exited:
+			return fmt.Errorf("rabbitmq-server ended at once: %s", r.output.String())
+		case <-time.After(50 * time.Millisecond):
+		}
+		if r.Manage(http.MethodGet, "whoami", "") == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("rabbitmq-server did not answer within %v", rabbitMQTimeout)
+}
+
+// Manage sends a request to a path below /api of the management API, as an administrator.
+func (r *RabbitMQ) Manage(method, path, body string) error {
+	request, err := http.NewRequest(method, r.URL()+"/api/"+path, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.SetBasicAuth("guest", "guest")
+	request.Close = true
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode > 299 {
+		text, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
+		return fmt.Errorf("%s %s: %s: %s", method, path, response.Status, text)
+	}
+	return nil
+}
+
+// Control runs a program of the server, such as rabbitmqctl.
+func (r *RabbitMQ) Control(program string, args ...string) error {
+	command := exec.Command(filepath.Join(r.programs, program), args...)
+	command.Env, command.Dir = r.environment(), r.dir
+	if output, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, output)
+	}
+	return nil
+}
+
+// Stop kills the server and waits for its end.
+func (r *RabbitMQ) Stop() {
+	if r.process != nil && r.process.Process != nil {
+		_ = syscall.Kill(-r.process.Process.Pid, syscall.SIGKILL)
+		<-r.exited
+	}
+	if r.epmd != nil && r.epmd.Process != nil {
+		_ = r.epmd.Process.Kill()
+		_ = r.epmd.Wait()
+	}
+	r.process, r.epmd = nil, nil
+}
+
+// Close stops the server and removes its files.
+func (r *RabbitMQ) Close() {
+	r.Stop()
+	_ = os.RemoveAll(r.dir)
+}
