@@ -33,6 +33,10 @@ var kinds = map[string]func(t *trigger, q *capacityv1alpha1.QueueSource) (name s
 	"redis":          (*trigger).redisList,
 	"redis-streams":  (*trigger).redisStream,
 	"nats-jetstream": (*trigger).natsJetStream,
+	"rabbitmq":       (*trigger).rabbitMQ,
+	"kafka":          (*trigger).kafka,
+	"apache-kafka":   (*trigger).kafka,
+	"postgresql":     (*trigger).postgreSQL,
 }
 
 // refusals are triggers that ask for something else than a backlog does.
