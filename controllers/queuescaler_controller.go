@@ -131,8 +131,8 @@ func (r *QueueScalerReconciler) SetupWithManager(ctx context.Context, mgr ctrl.M
 			queue.KindRedis:    redisqueue.Open,
 			queue.KindRabbitMQ: rabbitmqqueue.Open,
 		},
-		Clock:   r.Clock,
-		Log:     mgr.GetLogger().WithName("queues"),
+		Clock: r.Clock,
+		Log:   mgr.GetLogger().WithName("queues"),
 	})
 	metrics.RegisterServers(r.Metrics, r.queues.Servers)
 	if err := mgr.Add(r.queues); err != nil {
