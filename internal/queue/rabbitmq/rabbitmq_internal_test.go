@@ -77,16 +77,17 @@ func TestTimeOfCounters(t *testing.T) {
 	q := id{"/", "jobs"}
 	published := func(n int64) counters { return counters{Publish: count{n, true}} }
 	for _, step := range []struct {
-		second int
+		second float64
 		counters
-		want int
+		want float64
 	}{
-		{0, published(1), -5}, {1, published(1), -5}, {2, published(2), 2}, {3, published(2), 2}, {6, published(2), 2}, {7, published(9), 7},
-		{15, published(9), 7}, {16, published(9), 11}, {17, published(9), 12}, {18, published(10), 18}, {19, counters{}, 19}, {20, published(1), 15},
+		{0, published(1), -2.5}, {1, published(1), -2.5}, {2, published(2), 2}, {3, published(2), 2}, {6, published(2), 2}, {7, published(9), 7},
+		{15, published(9), 7}, {16, published(9), 11}, {17, published(9), 12}, {18, published(10), 18}, {19, counters{}, 19}, {20, published(1), 17.5},
+		{28, published(1), 17.5}, {29, published(1), 24},
 	} {
-		at := func(second int) time.Time { return start.Add(time.Duration(second) * time.Second) }
+		at := func(second float64) time.Time { return start.Add(time.Duration(second * float64(time.Second))) }
 		if got := s.timeOf(q, step.counters, at(step.second)); !got.Equal(at(step.want)) {
-			t.Errorf("at second %d: %v, want second %d", step.second, got.Sub(start), step.want)
+			t.Errorf("at second %v: %v, want second %v", step.second, got.Sub(start), step.want)
 		}
 	}
 	s.timeOf(id{"/", "other"}, published(1), start.Add(time.Hour))

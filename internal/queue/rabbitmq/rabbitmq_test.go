@@ -345,7 +345,7 @@ func TestManyQueues(t *testing.T) {
 // Readings are dated by the server's statistics: while they stand still, so does the time, and rates come out right.
 func TestTimeIsThatOfTheStatistics(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes 20 s")
+		t.Skip("takes 30 s")
 	}
 	t.Parallel()
 	reader, ch := connect(t, "guest", "guest"), channel(t, "")
@@ -354,12 +354,12 @@ func TestTimeIsThatOfTheStatistics(t *testing.T) {
 	var first, last result
 	distinct := 0
 	start := time.Now()
-	for tick := range 18 * rate {
+	for tick := range 25 * rate {
 		publish(t, ch, "steady", 1)
 		if tick%rate == 0 {
 			got := read(t, reader, source("", "steady"))[0]
 			age := time.Since(got.Time)
-			if got.failure != nil || age < 0 || age > 9*time.Second {
+			if got.failure != nil || age < 0 || age > 12*time.Second {
 				t.Fatalf("%s, of %v ago", show(got), age)
 			}
 			if got.ArrivedTotal != nil && !got.Time.Equal(last.Time) {
@@ -371,8 +371,8 @@ func TestTimeIsThatOfTheStatistics(t *testing.T) {
 		}
 		time.Sleep(time.Until(start.Add(time.Duration(tick+1) * time.Second / rate)))
 	}
-	if distinct < 3 || distinct > 6 {
-		t.Fatalf("%d different times in 18 s, want one for each of the server's samples", distinct)
+	if distinct < 3 || distinct > 8 {
+		t.Fatalf("%d different times in 25 s, want one for each of the server's samples", distinct)
 	}
 	measured := float64(*last.ArrivedTotal-*first.ArrivedTotal) / last.Time.Sub(first.Time).Seconds()
 	t.Logf("%.1f messages/s measured over %v", measured, last.Time.Sub(first.Time))

@@ -24,13 +24,13 @@ type samples struct {
 	pruned time.Time
 }
 
-// sample is what was collected of a queue, when it was seen first, and when it was seen last.
+// sample is what was collected of a queue: its time, since when it is seen so, and when it was seen last.
 type sample struct {
-	counters    counters
-	first, last time.Time
+	counters          counters
+	time, since, last time.Time
 }
 
-// timeOf is the time of counters that were read now: when they were first seen so, and no more than refresh ago once they ought to have changed.
+// timeOf is the time of counters that were read now: when they were first seen so, and refresh ago once they ought to have changed.
 func (s *samples) timeOf(q id, c counters, now time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,19 +39,18 @@ func (s *samples) timeOf(q id, c counters, now time.Time) time.Time {
 		delete(s.of, q)
 		return now // lengths alone are as of now
 	}
-	was, known := s.of[q]
-	seen := sample{counters: c, first: was.first, last: now}
+	seen, known := s.of[q]
 	switch {
 	case !known:
-		seen.first = now.Add(-refresh)
-	case was.counters != c:
-		seen.first = now
+		seen = sample{c, now.Add(-refresh / 2), now, now} // it is between 0 and refresh old
+	case seen.counters != c:
+		seen = sample{c, now, now, now}
+	case now.Sub(seen.since) > refresh+late:
+		seen.time = now.Add(-refresh) // nothing happens in the queue
 	}
+	seen.last = now
 	s.of[q] = seen
-	if now.Sub(seen.first) > refresh+late {
-		return now.Add(-refresh) // nothing happens in the queue
-	}
-	return seen.first
+	return seen.time
 }
 
 // prune forgets queues that nobody reads any more.
