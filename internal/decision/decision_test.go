@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/capacity"
 	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/internal/rollout"
 	"github.com/queuescaler/queuescaler/internal/scaling"
@@ -83,6 +84,27 @@ func TestSuspendedEndsByItsTime(t *testing.T) {
 	}
 	if is, _ := Suspended(spec, noon); is {
 		t.Error("still suspended at suspendUntil")
+	}
+}
+
+// Partitions that a reading tells reach the decision; those of a queue that cannot be read do not.
+func TestPartitionsOfReadings(t *testing.T) {
+	s := &Memory{Capacity: capacity.NewEstimator()}
+	s.Capacity.Configure(capacity.Settings{Weights: []float64{1, 1, 1}})
+	reading := &queue.Reading{Time: noon, MostConsumers: new(int64(12))}
+	seen := &Observation{
+		Now:         noon,
+		QueueScaler: &capacityv1alpha1.QueueScaler{Spec: capacityv1alpha1.QueueScalerSpec{Queues: []capacityv1alpha1.Queue{{Name: "a"}, {Name: "b"}, {Name: "c"}}}},
+		Samples: []queue.Sample{
+			{Quality: queue.Fresh, Reading: reading}, {Quality: queue.Fresh, Reading: &queue.Reading{Time: noon}}, {Quality: queue.Stale, Reading: reading},
+		},
+	}
+	var got []int64
+	for _, q := range queueInputs(seen, s) {
+		got = append(got, q.MostConsumers)
+	}
+	if diff := cmp.Diff([]int64{12, 0, 0}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

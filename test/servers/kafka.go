@@ -55,12 +55,17 @@ type Kafka struct {
 func StartKafka(t testing.TB, o KafkaOptions) *Kafka {
 	t.Helper()
 	k := &Kafka{options: o, dir: t.TempDir()}
+	var held []net.Listener // all at once, or a port could be found twice
 	for range max(1, o.Brokers) {
-		port, err := freePort()
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		k.ports = append(k.ports, port)
+		held = append(held, listener)
+		k.ports = append(k.ports, listener.Addr().(*net.TCPAddr).Port)
+	}
+	for _, listener := range held {
+		_ = listener.Close()
 	}
 	if err := k.Start(); err != nil {
 		t.Fatal(err)

@@ -213,6 +213,9 @@ func failureOf(source *capacityv1alpha1.KafkaSource, err error) *queue.Failure {
 	if kerrOf(err) != nil {
 		return codeFailure(source, err)
 	}
+	if f := (*queue.Failure)(nil); errors.As(err, &f) {
+		return queue.Fail(f.Reason, f.Remedy, "with a broker of topic %q or group %q that is %s", source.Topic, source.Group, f.What)
+	}
 	return queue.Fail(capacityv1alpha1.ReasonQueueUnavailable, "Check the brokers, and network policies between operator and each of them",
 		"without an answer from a broker of topic %q or group %q", source.Topic, source.Group)
 }

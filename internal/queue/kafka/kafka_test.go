@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -284,6 +285,41 @@ func TestPartitionWithoutLeader(t *testing.T) {
 	if got[1].failure != nil || got[2].failure != nil {
 		t.Errorf("the others: %v, %v", got[1].failure, got[2].failure)
 	}
+}
+
+// A cluster of more brokers than may be connected to: the queue that needs them all says so, and no more are connected to.
+func TestConnectionsAreBounded(t *testing.T) {
+	k := servers.StartKafka(t, servers.KafkaOptions{Brokers: 70})
+	k.Fill(t, "wide", 700, 0)
+	k.Commit(t, "workers", "wide", make([]int64, 700)...)
+	reader := connect(t, k)
+	f := read(t, reader, source("wide", "workers"))[0].failure
+	if f == nil || f.Reason != capacityv1alpha1.ReasonQueueUnavailable || !strings.Contains(f.What, "more than 64 connections") {
+		t.Errorf("%v, want QueueUnavailable for more than 64 connections", f)
+	}
+	if n := reader.Connections(); n > 64 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// One broker of several goes for good: its partitions get other leaders, and are read from those.
+func TestBrokerGoes(t *testing.T) {
+	k := servers.StartKafka(t, servers.KafkaOptions{Brokers: 3})
+	k.Fill(t, "orders", 6, 6)
+	k.Commit(t, "workers", "orders", 0, 0, 0, 1, 1, 1)
+	reader := connect(t, k)
+	want := told(3, 6, 3, 6)
+	same(t, "before", read(t, reader, source("orders", "workers"))[0], want)
+	if err := k.Cluster().RemoveNode(2); err != nil {
+		t.Fatal(err)
+	}
+	var got result
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if got = read(t, reader, source("orders", "workers"))[0]; got.failure == nil {
+			break
+		}
+	}
+	same(t, "after", got, want)
 }
 
 func TestCountersAgreeToTheMessage(t *testing.T) {
