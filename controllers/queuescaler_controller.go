@@ -36,6 +36,7 @@ import (
 	"github.com/queuescaler/queuescaler/internal/queue"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresqueue "github.com/queuescaler/queuescaler/internal/queue/postgresql"
+	prometheusqueue "github.com/queuescaler/queuescaler/internal/queue/prometheus"
 	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
 )
 
@@ -44,6 +45,7 @@ var openers = map[string]queue.Open{
 	queue.KindNATS:       natsqueue.Open,
 	queue.KindRedis:      redisqueue.Open,
 	queue.KindPostgreSQL: postgresqueue.Open,
+	queue.KindPrometheus: prometheusqueue.Open,
 }
 
 // QueueScalerReconciler reconciles QueueScalers.

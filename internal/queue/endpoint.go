@@ -20,6 +20,7 @@ const (
 	KindNATS       = "nats"
 	KindRedis      = "redis"
 	KindPostgreSQL = "postgresql"
+	KindPrometheus = "prometheus"
 )
 
 // Endpoint is where a server listens, in one form for all spellings of its url.
@@ -28,7 +29,7 @@ type Endpoint struct {
 	Kind, Scheme string
 	// Host is a name in lower case or an IP address; Port is a number.
 	Host, Port string
-	// Path of the url without slashes around it: the database of Redis, by number, or of PostgreSQL, by name.
+	// Path of the url without slashes around it: the database of Redis, by number, or of PostgreSQL, by name; else of an HTTP server.
 	Path string
 	// TLS is true where url or spec ask for it; ServerName is the name to verify.
 	TLS        bool
@@ -58,10 +59,11 @@ var kinds = map[string]map[string]scheme{
 	KindNATS:       {"nats": {"4222", false}, "tls": {"4222", true}},
 	KindRedis:      {"redis": {"6379", false}, "rediss": {"6379", true}},
 	KindPostgreSQL: {"postgres": {"5432", false}, "postgresql": {"5432", false}},
+	KindPrometheus: {"http": {"80", false}, "https": {"443", true}},
 }
 
 // secure is the scheme that says of a kind what its tls does.
-var secure = map[string]string{"nats": "tls", "redis": "rediss"}
+var secure = map[string]string{"nats": "tls", "redis": "rediss", "http": "https"}
 
 // settings are what all sources have in common.
 type settings struct {
@@ -79,6 +81,8 @@ func settingsOf(q *capacityv1alpha1.Queue) settings {
 		return settings{q.Redis.URL, KindRedis, q.Redis.Auth.SecretRef.Name, q.Redis.TLS}
 	case q.PostgreSQL.URL != "":
 		return settings{q.PostgreSQL.URL, KindPostgreSQL, q.PostgreSQL.Auth.SecretRef.Name, q.PostgreSQL.TLS}
+	case q.Prometheus.URL != "":
+		return settings{q.Prometheus.URL, KindPrometheus, q.Prometheus.Auth.SecretRef.Name, q.Prometheus.TLS}
 	default:
 		return settings{}
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/queuescaler/queuescaler/internal/queue"
 	natsjs "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresq "github.com/queuescaler/queuescaler/internal/queue/postgresql"
+	prometheusq "github.com/queuescaler/queuescaler/internal/queue/prometheus"
 	redisq "github.com/queuescaler/queuescaler/internal/queue/redis"
 )
 
@@ -54,7 +55,7 @@ func newHarness(t testing.TB, change ...func(*queue.Options)) *harness {
 	options := queue.Options{
 		Secrets: h.getSecret,
 		Wake:    h.wake,
-		Open:    map[string]queue.Open{queue.KindNATS: natsjs.Open, queue.KindRedis: redisq.Open, queue.KindPostgreSQL: postgresq.Open},
+		Open:    map[string]queue.Open{queue.KindNATS: natsjs.Open, queue.KindRedis: redisq.Open, queue.KindPostgreSQL: postgresq.Open, queue.KindPrometheus: prometheusq.Open},
 		Log:     h.logger(),
 	}
 	for _, c := range change {
