@@ -5,6 +5,7 @@ package queue_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,8 +15,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"io"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
