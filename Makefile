@@ -70,7 +70,7 @@ test-integration: test-needs build cluster-binary ## Tests on the local cluster
 		./internal/... ./test
 
 .PHONY: test-needs
-test-needs: ## Install what the tests need (Redis, PostgreSQL, RabbitMQ, Node.js, Celery)
+test-needs: ## Install what the tests need (Redis, PostgreSQL, RabbitMQ, Prometheus, Node.js, Celery)
 	hack/test-needs.sh
 
 .PHONY: replay-incident

@@ -37,6 +37,7 @@ import (
 	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresqueue "github.com/queuescaler/queuescaler/internal/queue/postgresql"
+	prometheusqueue "github.com/queuescaler/queuescaler/internal/queue/prometheus"
 	rabbitmqqueue "github.com/queuescaler/queuescaler/internal/queue/rabbitmq"
 	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
 )
@@ -48,6 +49,7 @@ var openers = map[string]queue.Open{
 	queue.KindRabbitMQ:   rabbitmqqueue.Open,
 	queue.KindKafka:      kafkaqueue.Open,
 	queue.KindPostgreSQL: postgresqueue.Open,
+	queue.KindPrometheus: prometheusqueue.Open,
 }
 
 // QueueScalerReconciler reconciles QueueScalers.

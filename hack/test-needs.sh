@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need and this machine lacks: Redis, RabbitMQ, PostgreSQL, Node.js and Celery from the system's packages, and the packages
-# of the consumers that are written in JavaScript.
+# Installs what the tests need and this machine lacks: Redis, RabbitMQ, PostgreSQL, Prometheus, Node.js and Celery from the system's packages,
+# and the packages of the consumers that are written in JavaScript.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,6 +26,7 @@ python_with_celery() {
 command -v redis-server >/dev/null || install redis-server redis-server
 command -v initdb >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null || install PostgreSQL postgresql
 command -v rabbitmq-server >/dev/null || install rabbitmq-server rabbitmq-server
+command -v prometheus >/dev/null || install Prometheus prometheus
 python_with_celery || install "Celery for Python" python3 python3-celery python3-redis
 command -v npm >/dev/null || install npm nodejs npm
 

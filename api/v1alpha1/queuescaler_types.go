@@ -194,7 +194,7 @@ type Queue struct {
 	// +kubebuilder:validation:Maximum=86400
 	DrainSeconds int32 `json:"drainSeconds,omitempty"`
 
-	// pollSeconds is the time between two readings. Absent means the operator's default, 1 s.
+	// pollSeconds is the time between two readings. Absent means the operator's default, 1 s; of prometheus 15 s.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=300
@@ -208,6 +208,7 @@ type Queue struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.list) || has(self.redis.list.arrivedTotalKey)",message="driver.redis.list needs arrivedTotalKey, because the length of a list does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
 // +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.sortedSet) || has(self.redis.sortedSet.arrivedTotalKey)",message="driver.redis.sortedSet needs arrivedTotalKey, because the size of a sorted set does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
 // +kubebuilder:validation:XValidation:rule="!has(self.postgreSQL) || self.postgreSQL.query.lowerAscii().contains('arrived_total')",message="driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
+// +kubebuilder:validation:XValidation:rule="!has(self.prometheus) || has(self.prometheus.arrivedTotalQuery)",message="driver.prometheus needs arrivedTotalQuery, because the depth of a queue does not tell how much arrived; give a query for a counter of all that ever arrived"
 type Driver struct {
 	// name of the unit of user work in messages, such as orders: "2.6 messages per unit of orders".
 	// +required
@@ -216,7 +217,7 @@ type Driver struct {
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="driver.name must consist of lowercase letters, digits and '-', at most 63; it names the unit of user work in messages, such as orders"
 	Name string `json:"name,omitempty"`
 
-	// pollSeconds is the time between two readings. Absent means the operator's default, 1 s. Best at most 15: blocks of a minute are compared.
+	// pollSeconds is the time between two readings. Absent means the operator's default, 1 s; of prometheus 15 s. Best at most 15: blocks of a minute are compared.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=300
@@ -227,7 +228,7 @@ type Driver struct {
 
 // QueueSource is where something is read: exactly one kind of server.
 //
-// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ), has(self.kafka), has(self.postgreSQL)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, rabbitMQ, kafka and postgreSQL must be set; a further queue is a further entry of queues"
+// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ), has(self.kafka), has(self.postgreSQL), has(self.prometheus)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL and prometheus must be set; a further queue is a further entry of queues"
 type QueueSource struct {
 	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
 	//   natsJetStream:
@@ -268,6 +269,13 @@ type QueueSource struct {
 	//     auth: {secretRef: {name: jobs-reader}}
 	// +optional
 	PostgreSQL PostgreSQLSource `json:"postgreSQL,omitzero"`
+
+	// prometheus reads a queue of which Prometheus tells, by a query for each number. Example:
+	//   prometheus:
+	//     url: http://prometheus.monitoring:9090
+	//     depthQuery: sum(mail_queue_messages)
+	// +optional
+	Prometheus PrometheusSource `json:"prometheus,omitzero"`
 }
 
 // NATSJetStreamSource is a durable consumer of a JetStream stream.

@@ -187,3 +187,24 @@ func (t *trigger) connection() string {
 	}
 	return ""
 }
+
+func (t *trigger) prometheus(q *capacityv1alpha1.QueueSource) (string, int64) {
+	p := &q.Prometheus
+	field := t.field("prometheus")
+	p.URL = t.take("serverAddress")
+	if p.URL == "" || strings.Contains(p.URL, "@") {
+		p.URL = "http://" + fillIn
+		t.m.do("%s.url: put the server's address in, without credentials", field)
+	}
+	if strings.HasPrefix(p.URL, "https:") || t.parameter("ca") != nil {
+		t.tls(field)
+	}
+	t.take("authModes")
+	p.Auth = t.auth(field, map[string][]string{"username": {"username"}, "password": {"password"}, "token": {"bearerToken"}})
+	p.DepthQuery = t.need("query")
+	t.m.note("%s.metadata.query: it has to return one number of messages; a rate is none", t.path)
+	if t.take("ignoreNullValues") != "false" {
+		t.m.note("%s.metadata.ignoreNullValues: without a result KEDA takes 0; here the queue is unavailable then, and nothing scales down. Append `or vector(0)` if no result means no messages", t.path)
+	}
+	return t.m.object.Metadata.Name, t.count(0, "threshold")
+}

@@ -37,6 +37,7 @@ var kinds = map[string]func(t *trigger, q *capacityv1alpha1.QueueSource) (name s
 	"kafka":          (*trigger).kafka,
 	"apache-kafka":   (*trigger).kafka,
 	"postgresql":     (*trigger).postgreSQL,
+	"prometheus":     (*trigger).prometheus,
 }
 
 // refusals are triggers that ask for something else than a backlog does.
@@ -86,7 +87,8 @@ func (t *trigger) need(key string) string {
 	return v
 }
 
-// count is the messages for each replica, in the first of the parameters that is given; 0 where it makes no sense.
+// count is the messages for each replica, in the first of the parameters that is given; 0 where it makes no sense, or
+// is not given and KEDA has no default.
 func (t *trigger) count(otherwise int64, keys ...string) int64 {
 	for _, key := range keys {
 		v := t.take(key)
@@ -102,6 +104,10 @@ func (t *trigger) count(otherwise int64, keys ...string) int64 {
 			t.m.note("%s.metadata.%s: %s is rounded to %d", t.path, key, v, int64(n))
 		}
 		return int64(n)
+	}
+	if otherwise == 0 {
+		t.m.refuse("%s.metadata.%s is not given", t.path, keys[0])
+		return 0
 	}
 	t.m.note("%s.metadata.%s: not given, so KEDA's default of %d stands", t.path, keys[0], otherwise)
 	return otherwise

@@ -22,6 +22,7 @@ const (
 	KindRabbitMQ   = "rabbitmq"
 	KindKafka      = "kafka"
 	KindPostgreSQL = "postgresql"
+	KindPrometheus = "prometheus"
 )
 
 // Endpoint is where a server listens, in one form for all spellings of its url.
@@ -30,7 +31,7 @@ type Endpoint struct {
 	Kind, Scheme string
 	// Host is a name in lower case or an IP address; Port is a number.
 	Host, Port string
-	// Path of the url without slashes around it: the database of Redis, by number, or of PostgreSQL, by name.
+	// Path of the url without slashes around it: the database of Redis, by number, or of PostgreSQL, by name; else of an HTTP server.
 	Path string
 	// Mechanism is how to log in to Kafka, empty without credentials.
 	Mechanism capacityv1alpha1.KafkaMechanism
@@ -64,6 +65,7 @@ var kinds = map[string]map[string]scheme{
 	KindRabbitMQ:   {"http": {"15672", false}, "https": {"15671", true}},
 	KindKafka:      {"kafka": {"9092", false}},
 	KindPostgreSQL: {"postgres": {"5432", false}, "postgresql": {"5432", false}},
+	KindPrometheus: {"http": {"80", false}, "https": {"443", true}},
 }
 
 // secure is the scheme that says of a kind what its tls does.
@@ -89,6 +91,8 @@ func settingsOf(q *capacityv1alpha1.Queue) settings {
 		return settings{q.Kafka.URL, KindKafka, q.Kafka.Auth.SecretRef.Name, q.Kafka.TLS}
 	case q.RabbitMQ.URL != "":
 		return settings{q.RabbitMQ.URL, KindRabbitMQ, q.RabbitMQ.Auth.SecretRef.Name, q.RabbitMQ.TLS}
+	case q.Prometheus.URL != "":
+		return settings{q.Prometheus.URL, KindPrometheus, q.Prometheus.Auth.SecretRef.Name, q.Prometheus.TLS}
 	default:
 		return settings{}
 	}

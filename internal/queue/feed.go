@@ -65,11 +65,14 @@ func (p *Pool) newFeed(sub Subscriber, q *capacityv1alpha1.Queue, now time.Time)
 	return f
 }
 
+// slowest are the polls of kinds whose values change more rarely than the default.
+var slowest = map[string]time.Duration{KindPrometheus: 15 * time.Second}
+
 func (p *Pool) pollOf(q *capacityv1alpha1.Queue) time.Duration {
 	if q.PollSeconds > 0 {
 		return time.Duration(q.PollSeconds) * time.Second
 	}
-	return p.options.DefaultPoll
+	return max(p.options.DefaultPoll, slowest[settingsOf(q).kind])
 }
 
 // accept keeps a reading. It is true when value or quality changed.

@@ -103,3 +103,21 @@ func FuzzEndpoint(f *testing.F) {
 		}
 	})
 }
+
+func TestPollOf(t *testing.T) {
+	p := NewPool(Options{})
+	redis := capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: "redis://r"}}
+	prometheus := capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{URL: "http://p"}}
+	for _, c := range []struct {
+		queue capacityv1alpha1.Queue
+		want  time.Duration
+	}{
+		{capacityv1alpha1.Queue{QueueSource: redis}, time.Second},
+		{capacityv1alpha1.Queue{QueueSource: prometheus}, 15 * time.Second},
+		{capacityv1alpha1.Queue{QueueSource: prometheus, PollSeconds: 2}, 2 * time.Second},
+	} {
+		if got := p.pollOf(&c.queue); got != c.want {
+			t.Errorf("%v, want %v", got, c.want)
+		}
+	}
+}

@@ -23,6 +23,7 @@ import (
 	kafkaq "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsjs "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresq "github.com/queuescaler/queuescaler/internal/queue/postgresql"
+	prometheusq "github.com/queuescaler/queuescaler/internal/queue/prometheus"
 	"github.com/queuescaler/queuescaler/internal/queue/rabbitmq"
 	redisq "github.com/queuescaler/queuescaler/internal/queue/redis"
 )
@@ -71,6 +72,7 @@ func newHarness(t testing.TB, change ...func(*queue.Options)) *harness {
 			queue.KindRabbitMQ:   rabbitmq.Open,
 			queue.KindKafka:      kafkaq.Open,
 			queue.KindPostgreSQL: postgresq.Open,
+			queue.KindPrometheus: prometheusq.Open,
 		},
 		Log: h.logger(),
 	}

@@ -40,6 +40,9 @@ func kafka(fields string) string {
 func postgres(url, fields string) string {
 	return `spec: {queues: [{name: jobs, postgreSQL: {url: "` + url + `", ` + fields + "}}]}"
 }
+func prometheus(url, fields string) string {
+	return `spec: {queues: [{name: jobs, prometheus: {url: "` + url + `", ` + fields + "}}]}"
+}
 func redis(fields string) string { return redisAt(`url: "redis://r:6379/0", ` + fields) }
 
 func rabbitMQ(fields string) string {
@@ -57,12 +60,12 @@ func queues(n int) string {
 // What is said more than once.
 const (
 	saySecret     = "secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
-	saySource     = "exactly one of natsJetStream, redis, rabbitMQ, kafka and postgreSQL must be set; a further queue is a further entry of queues"
+	saySource     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL and prometheus must be set; a further queue is a further entry of queues"
 	sayBootstrap  = "kafka.url must be kafka:// and one bootstrap address, for example kafka://kafka.chat:9092; the other brokers are learnt from it"
 	sayTopic      = "kafka.topic must be the name of one topic: letters, digits, '.', '_' and '-'; a further topic is a further entry of queues"
 	sayMechanism  = "kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
 	sayForm       = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
-	sayDriver     = "exactly one of natsJetStream, redis, rabbitMQ, kafka and postgreSQL must be set"
+	sayDriver     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL and prometheus must be set"
 	sayDriverName = "driver.name must consist of lowercase letters, digits and '-', at most 63; it names the unit of user work in messages, such as orders"
 	sayObjective  = "exactly one of objective.drain and objective.backlog must be set"
 	sayPgURL      = "postgreSQL.url must begin with postgres:// or postgresql:// and end with the database, for example postgres://db.shop:5432/orders"
@@ -98,6 +101,7 @@ var accepted = []struct{ name, change string }{
 	{"RabbitMQ", rabbitMQ("queue: mail")},
 	{"RabbitMQ with everything", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'https://r/behind/proxy', queue: 'a b/é', vhost: chat, auth: {secretRef: {name: rabbitmq}}, tls: {}}}]}"},
 	{"driver in RabbitMQ", driver("rabbitMQ: {url: 'http://r:15672', queue: orders}")},
+	{"Prometheus with everything", prometheus("https://p:9090/tenant", "depthQuery: a, inFlightQuery: b, arrivedTotalQuery: c, completedTotalQuery: d, oldestAgeSecondsQuery: e, auth: {secretRef: {name: p}}, tls: {}")},
 	{"16 queues", queues(16)},
 	{"driver in NATS", driver(source + ", pollSeconds: 300")},
 	{"driver with the name and the source of a queue", "spec: {driver: {name: jobs, " + source + "}}"},
@@ -105,6 +109,7 @@ var accepted = []struct{ name, change string }{
 	{"driver that is a counter beside a Redis list", driver(`redis: {url: "redis://r:6379/0", list: {keys: [orders], arrivedTotalKey: "orders:total"}}`)},
 	{"driver that is a counter beside a Redis sorted set", driver(`redis: {url: "redis://r:6379/0", sortedSet: {keys: [orders], arrivedTotalKey: "orders:total"}}`)},
 	{"driver that is a counter in PostgreSQL", driver(`postgreSQL: {url: "postgres://db:5432/orders", query: "SELECT 0 AS depth, max(id) AS ARRIVED_TOTAL FROM orders"}`)},
+	{"driver that is a counter in Prometheus", driver(`prometheus: {url: "http://p:9090", depthQuery: vector(0), arrivedTotalQuery: sum(orders_total)}`)},
 	{"driver beside a plain objective", "spec: {objective: {drain: null, backlog: {perReplica: 5}}, driver: {name: orders, " + source + "}}"},
 	{"plain objective", "spec: {objective: {drain: null, backlog: {perReplica: 1000000000}}}"},
 	{"drain objective with everything", drain(`seconds: 86400, messagesPerSecondPerReplica: "0.001", targetUtilizationPercent: 100, concurrency: 100000`)},
@@ -199,6 +204,15 @@ var refused = []struct {
 		[]string{"spec.driver", "driver.redis.sortedSet needs arrivedTotalKey, because the size of a sorted set does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"}},
 	{"driver with credentials in its url", driver(`redis: {url: "redis://me:secret@r:6379/0", stream: {key: orders, group: billing}}`), []string{"spec.driver.redis", "redis.url must not carry credentials"}},
 	{"driver that is a query of PostgreSQL without a counter", driver(`postgreSQL: {url: "postgres://db:5432/orders", query: "SELECT count(*) AS depth FROM orders"}`), []string{"spec.driver", sayPgDriver}},
+	{"driver of Prometheus without a counter", driver(`prometheus: {url: "http://p:9090", depthQuery: orders}`), []string{"spec.driver", "driver.prometheus needs arrivedTotalQuery, because the depth of a queue does not tell how much arrived; give a query for a counter of all that ever arrived"}},
+	{"Prometheus without a url", "spec: {queues: [{name: jobs, prometheus: {depthQuery: a}}]}", []string{"spec.queues[0].prometheus.url: Required value"}},
+	{"Prometheus url of another kind", prometheus("prometheus:9090", "depthQuery: a"), []string{"spec.queues[0].prometheus", "prometheus.url must begin with http:// or https://, for example http://prometheus.monitoring:9090"}},
+	{"Prometheus url with a password", prometheus("http://me:secret@p:9090", "depthQuery: a"), []string{"spec.queues[0].prometheus", "prometheus.url must not carry credentials; put them into a Secret and name it in prometheus.auth.secretRef"}},
+	{"Prometheus url too long", prometheus("http://"+strings.Repeat("p", 506), "depthQuery: a"), []string{"spec.queues[0].prometheus.url: Too long", "512"}},
+	{"Prometheus without depthQuery", prometheus("http://p:9090", "inFlightQuery: a"), []string{"spec.queues[0].prometheus.depthQuery: Required value"}},
+	{"Prometheus with a query too long", prometheus("http://p:9090", "depthQuery: "+strings.Repeat("a", 1025)), []string{"spec.queues[0].prometheus.depthQuery: Too long", "1024"}},
+	{"Prometheus with an empty query", prometheus("http://p:9090", `depthQuery: a, inFlightQuery: ""`), []string{"spec.queues[0].prometheus.inFlightQuery", "at least 1 chars"}},
+	{"Secret of another namespace for Prometheus", prometheus("http://p:9090", "depthQuery: a, auth: {secretRef: {name: other/p}}"), []string{"spec.queues[0].prometheus.auth.secretRef.name", saySecret}},
 	{"PostgreSQL without a url", "spec: {queues: [{name: jobs, postgreSQL: {query: SELECT 1 AS depth}}]}", []string{"spec.queues[0].postgreSQL.url: Required value"}},
 	{"PostgreSQL url of another kind", postgres("mysql://db/orders", "query: SELECT 1 AS depth"), []string{"spec.queues[0].postgreSQL", sayPgURL}},
 	{"PostgreSQL url without a database", postgres("postgres://db:5432", "query: SELECT 1 AS depth"), []string{"spec.queues[0].postgreSQL", sayPgURL}},

@@ -1,0 +1,66 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package prometheusq
+
+import (
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	success = `{"status":"success","data":{"resultType":`
+	vector  = success + `"vector","result":[`
+)
+
+var replies = []struct{ name, body, reason, says string }{
+	{"vector", vector + `{"metric":{"a":"b"},"value":[1790000000.5,"7"]}]}}`, "", ""},
+	{"scalar", success + `"scalar","result":[1790000000.5,"7"]}}`, "", ""},
+	{"empty", vector + `]}}`, capacityv1alpha1.ReasonQueueMissing, "an empty result"},
+	{"two", vector + `{"metric":{},"value":[1,"7"]},{"metric":{"a":"b"},"value":[1,"7"]}]}}`, capacityv1alpha1.ReasonQueueReplyInvalid, "more than one element"},
+	{"NaN", vector + `{"metric":{},"value":[1,"NaN"]}]}}`, capacityv1alpha1.ReasonQueueReplyInvalid, "NaN"},
+	{"infinite", vector + `{"metric":{},"value":[1,"+Inf"]}]}}`, capacityv1alpha1.ReasonQueueReplyInvalid, "infinite"},
+	{"negative", vector + `{"metric":{},"value":[1,"-7"]}]}}`, capacityv1alpha1.ReasonQueueReplyInvalid, "negative"},
+	{"absurd", vector + `{"metric":{},"value":[1,"1e300"]}]}}`, capacityv1alpha1.ReasonQueueReplyInvalid, "more than a queue holds"},
+	{"no value", vector + `{"metric":{}}]}}`, capacityv1alpha1.ReasonQueueReplyInvalid, "no number"},
+	{"null", vector + `null]}}`, capacityv1alpha1.ReasonQueueReplyInvalid, "no number"},
+	{"histogram", vector + `{"metric":{},"histogram":[1,{"count":"1","sum":"1","buckets":[]}]}]}}`, capacityv1alpha1.ReasonQueueReplyInvalid, "no number"},
+	{"matrix", success + `"matrix","result":[]}}`, capacityv1alpha1.ReasonQueueReplyInvalid, "no instant vector"},
+	{"string", success + `"string","result":[1,"7"]}}`, capacityv1alpha1.ReasonQueueReplyInvalid, "no instant vector"},
+	{"another type", success + `"garbage","result":[]}}`, capacityv1alpha1.ReasonQueueReplyInvalid, "makes no sense"},
+	{"another form", success + `"vector","result":7}}`, capacityv1alpha1.ReasonQueueReplyInvalid, "makes no sense"},
+	{"an error", `{"status":"error","error":"garbage"}`, capacityv1alpha1.ReasonQueueReplyInvalid, "makes no sense"},
+	{"no JSON", "<html>garbage", capacityv1alpha1.ReasonQueueReplyInvalid, "makes no sense"},
+}
+
+func TestParse(t *testing.T) {
+	for _, c := range replies {
+		value, at, failure := parse([]byte(c.body), "depthQuery", countMost)
+		switch {
+		case c.reason == "" && (failure != nil || value != 7 || at.UnixMilli() != 1790000000500):
+			t.Errorf("%s: %v at %v, %v", c.name, value, at, failure)
+		case c.reason == "":
+		case failure == nil || failure.Reason != c.reason || !strings.Contains(failure.What, c.says) || failure.Remedy == "" || strings.Contains(failure.What, "garbage"):
+			t.Errorf("%s: %+v, want %s: %s", c.name, failure, c.reason, c.says)
+		}
+	}
+}
+
+// Whatever a server replies, it ends in a number in range or a failure.
+func FuzzParse(f *testing.F) {
+	for _, c := range replies {
+		f.Add([]byte(c.body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		value, _, failure := parse(body, "depthQuery", countMost)
+		if failure == nil && !(value >= 0 && value <= countMost) {
+			t.Errorf("%q makes %v", body, value)
+		}
+	})
+}

@@ -1,0 +1,163 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package servers
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+// PrometheusOptions are how a Prometheus server is to be started.
+type PrometheusOptions struct {
+	// Target is the host:port that it scrapes, every 200 ms.
+	Target string
+	// Username and Password are what clients have to give; empty means nothing.
+	Username, Password string
+	// TLS makes the server speak TLS alone.
+	TLS *Certificates
+}
+
+// Prometheus is a prometheus process.
+type Prometheus struct {
+	options PrometheusOptions
+	port    int
+	dir     string
+
+	process *exec.Cmd
+	exited  chan struct{}
+	output  bytes.Buffer
+}
+
+// StartPrometheus starts a server for a test, and ends it with the test.
+func StartPrometheus(t testing.TB, o PrometheusOptions) *Prometheus {
+	t.Helper()
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "queuescaler-prometheus-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Prometheus{options: o, port: port, dir: dir}
+	t.Cleanup(p.Close)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// Address is host:port.
+func (p *Prometheus) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)) }
+
+// URL is the url for a QueueScaler.
+func (p *Prometheus) URL() string {
+	if p.options.TLS != nil {
+		return "https://" + p.Address()
+	}
+	return "http://" + p.Address()
+}
+
+// configure writes the files of settings, and returns their paths.
+func (p *Prometheus) configure() (config, web string, err error) {
+	config, web = filepath.Join(p.dir, "prometheus.yml"), filepath.Join(p.dir, "web.yml")
+	text := "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n"
+	if p.options.Target != "" {
+		text += "scrape_configs: [{job_name: test, static_configs: [{targets: ['" + p.options.Target + "']}]}]\n"
+	}
+	settings := ""
+	if t := p.options.TLS; t != nil {
+		settings += "tls_server_config: {cert_file: " + t.CertFile + ", key_file: " + t.KeyFile + "}\n"
+	}
+	if p.options.Username != "" {
+		hash, err := bcrypt.GenerateFromPassword([]byte(p.options.Password), bcrypt.MinCost)
+		if err != nil {
+			return "", "", err
+		}
+		settings += "basic_auth_users: {" + p.options.Username + ": '" + string(hash) + "'}\n"
+	}
+	return config, web, errors.Join(os.WriteFile(config, []byte(text), 0o600), os.WriteFile(web, []byte(settings), 0o600))
+}
+
+// Start starts the server on its port, and returns when it is ready. After Stop it starts it again, with its data.
+func (p *Prometheus) Start() error {
+	binary, err := exec.LookPath("prometheus")
+	if err != nil {
+		return errors.New("prometheus is not installed; `make test` installs it, or do it by hand: apt-get install prometheus")
+	}
+	config, web, err := p.configure()
+	if err != nil {
+		return err
+	}
+	p.output.Reset()
+	p.process = exec.Command(binary, "--config.file="+config, "--web.config.file="+web, "--web.listen-address="+p.Address(),
+		"--storage.tsdb.path="+filepath.Join(p.dir, "data"), "--log.level=error")
+	p.process.Stdout, p.process.Stderr = &p.output, &p.output
+	if err := p.process.Start(); err != nil {
+		return err
+	}
+	exited, process := make(chan struct{}), p.process
+	p.exited = exited
+	go func() {
+		_ = process.Wait()
+		close(exited)
+	}()
+	return p.await()
+}
+
+// await waits until the server says that it is ready, or whom it lets in.
+func (p *Prometheus) await() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	for ctx.Err() == nil {
+		select {
+		case <-p.exited:
+			return fmt.Errorf("prometheus ended at once: %s", p.output.String())
+		case <-time.After(20 * time.Millisecond):
+		}
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL()+"/-/ready", http.NoBody)
+		if err != nil {
+			return err
+		}
+		request.SetBasicAuth(p.options.Username, p.options.Password)
+		response, err := client.Do(request)
+		if err != nil {
+			continue
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusServiceUnavailable {
+			return nil
+		}
+	}
+	return fmt.Errorf("prometheus was not ready within %v", startTimeout)
+}
+
+// Stop kills the server and waits for its end.
+func (p *Prometheus) Stop() {
+	if p.process == nil || p.process.Process == nil {
+		return
+	}
+	_ = p.process.Process.Kill()
+	<-p.exited
+}
+
+// Close stops the server and removes its files.
+func (p *Prometheus) Close() {
+	p.Stop()
+	_ = os.RemoveAll(p.dir)
+}
