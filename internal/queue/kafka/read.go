@@ -280,7 +280,7 @@ func (r *reader) missingConsumerGroups(ctx context.Context, groups []string) map
 			continue
 		}
 		for _, g := range shard.Resp.(*kmsg.ConsumerGroupDescribeResponse).Groups {
-			if !errors.Is(kerr.ErrorForCode(g.ErrorCode), kerr.GroupIDNotFound) && kerr.ErrorForCode(g.ErrorCode) != kerr.UnsupportedVersion {
+			if err := kerr.ErrorForCode(g.ErrorCode); !errors.Is(err, kerr.GroupIDNotFound) && !errors.Is(err, kerr.UnsupportedVersion) {
 				delete(missing, g.Group)
 			}
 		}
