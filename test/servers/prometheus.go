@@ -49,12 +49,8 @@ func StartPrometheus(t testing.TB, o PrometheusOptions) *Prometheus {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "queuescaler-prometheus-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &Prometheus{options: o, port: port, dir: dir}
-	t.Cleanup(p.Close)
+	p := &Prometheus{options: o, port: port, dir: t.TempDir()}
+	t.Cleanup(p.Stop)
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -154,10 +150,4 @@ func (p *Prometheus) Stop() {
 	}
 	_ = p.process.Process.Kill()
 	<-p.exited
-}
-
-// Close stops the server and removes its files.
-func (p *Prometheus) Close() {
-	p.Stop()
-	_ = os.RemoveAll(p.dir)
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -212,7 +213,7 @@ func testSlowQueriesFailAlone(t *testing.T, server *servers.PostgreSQL) {
 		slow[i] = "SELECT 1 AS depth FROM pg_sleep(60)"
 	}
 	start := time.Now()
-	got := read(t, reader, append(slow, "SELECT 5 AS depth")...)
+	got := read(t, reader, slices.Concat(slow, []string{"SELECT 5 AS depth"})...)
 	if took := time.Since(start); took > 6*time.Second {
 		t.Errorf("it took %v", took)
 	}
