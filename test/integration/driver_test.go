@@ -86,8 +86,8 @@ func TestADriverThatCannotBeReadHoldsNothingUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	qs := w.scaler(func(spec *capacityv1alpha1.QueueScalerSpec) {
-		spec.Driver = capacityv1alpha1.Driver{Name: "clicks", Redis: capacityv1alpha1.RedisSource{
-			URL: shared.redis.URL(), Stream: capacityv1alpha1.RedisStream{Key: w.key + ":none", Group: group}}}
+		spec.Driver = capacityv1alpha1.Driver{Name: "clicks", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{
+			URL: shared.redis.URL(), Stream: capacityv1alpha1.RedisStream{Key: w.key + ":none", Group: group}}}}
 	})
 	w.settled(deployment(2), qs)
 	w.await("what is wrong with the driver", func() (bool, string) {
