@@ -32,6 +32,7 @@ type tests struct{ *testing.M }
 
 // Run is testing.M's.
 func (m tests) Run() int {
+	flag.Parse()
 	if flag.Lookup("test.fuzz").Value.String() != "" {
 		return m.M.Run() // parsers need no server, and each worker would start one
 	}
