@@ -100,13 +100,18 @@ func (d *document) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
+// kind of KEDA that the object is of; empty for all others.
+func (d document) kind() string {
+	var kind metav1.TypeMeta
+	if err := json.Unmarshal(d, &kind); err != nil || !strings.HasPrefix(kind.APIVersion, "keda.sh/") {
+		return ""
+	}
+	return kind.Kind
+}
+
 // pick appends the object to those of its kind.
 func (d document) pick(objects *[]scaledObject, auths *[]triggerAuthentication) error {
-	var kind metav1.TypeMeta
-	if json.Unmarshal(d, &kind) != nil || !strings.HasPrefix(kind.APIVersion, "keda.sh/") {
-		return nil
-	}
-	switch kind.Kind {
+	switch kind := d.kind(); kind {
 	case "ScaledObject":
 		var o scaledObject
 		if err := json.Unmarshal(d, &o); err != nil {
@@ -116,7 +121,7 @@ func (d document) pick(objects *[]scaledObject, auths *[]triggerAuthentication) 
 	case "TriggerAuthentication", "ClusterTriggerAuthentication":
 		var a triggerAuthentication
 		if err := json.Unmarshal(d, &a); err != nil {
-			return fmt.Errorf("%s: %w", kind.Kind, err)
+			return fmt.Errorf("%s: %w", kind, err)
 		}
 		*auths = append(*auths, a)
 	case "ScaledJob":

@@ -53,7 +53,7 @@ var refusals = map[string]string{
 // queue makes a queue of the trigger.
 func (t *trigger) queue() (q capacityv1alpha1.Queue, target int64, ok bool) {
 	kind := t.source.Type
-	make, known := kinds[kind]
+	fill, known := kinds[kind]
 	if !known {
 		why, told := refusals[kind]
 		if !told {
@@ -66,7 +66,7 @@ func (t *trigger) queue() (q capacityv1alpha1.Queue, target int64, ok bool) {
 		t.m.refuse("%s, %s: metricType %s takes the backlog as a ratio to the present replicas; a QueueScaler has messages for each replica (AverageValue)", t.path, kind, t.source.MetricType)
 		return q, 0, false
 	}
-	name, target := make(t, &q.QueueSource)
+	name, target := fill(t, &q.QueueSource)
 	q.Name = label(cmp.Or(t.source.Name, name))
 	t.leftOver()
 	return q, target, target > 0
