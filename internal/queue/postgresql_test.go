@@ -123,6 +123,9 @@ func tableConnections(t *testing.T, p *servers.PostgreSQL) int {
 
 func tableThousandQueues(t *testing.T, p *servers.PostgreSQL) {
 	h := newTableHarness(t)
+	// The server ends those of the tests before some time after they were closed.
+	none := func() bool { return tableConnections(t, p) == 0 }
+	h.await("no connection", none, func() any { return tableConnections(t, p) })
 	for i := range manyQueues {
 		h.Subscribe(subscriber(i), one(tableQueue(p.URL(), fmt.Sprintf("SELECT %d AS depth", i%7))))
 	}
@@ -139,7 +142,7 @@ func tableThousandQueues(t *testing.T, p *servers.PostgreSQL) {
 	for i := range manyQueues {
 		h.Unsubscribe(subscriber(i))
 	}
-	h.await("connections closed with their last subscriber", func() bool { return tableConnections(t, p) == 0 }, func() any { return h.Servers() })
+	h.await("connections closed with their last subscriber", none, func() any { return h.Servers() })
 }
 
 func tableMissing(t *testing.T, p *servers.PostgreSQL) {
