@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -99,4 +100,18 @@ func (c *Conn) end(what string) *Failure {
 	c.failure.Store(f)
 	_ = c.Conn.Close()
 	return f
+}
+
+// OnClose calls f once the connection is closed.
+func OnClose(conn net.Conn, f func()) net.Conn { return &watched{Conn: conn, closed: sync.OnceFunc(f)} }
+
+type watched struct {
+	net.Conn
+	closed func()
+}
+
+// Close is net.Conn's.
+func (w *watched) Close() error {
+	w.closed()
+	return w.Conn.Close()
 }

@@ -175,19 +175,5 @@ func (c *HTTPClient) counted(conn net.Conn, err error) (net.Conn, error) {
 		return nil, err
 	}
 	c.open.Add(1)
-	return &countedConn{Conn: conn, open: &c.open}, nil
-}
-
-type countedConn struct {
-	net.Conn
-	open   *atomic.Int64
-	closed atomic.Bool
-}
-
-// Close is net.Conn's.
-func (c *countedConn) Close() error {
-	if c.closed.CompareAndSwap(false, true) {
-		c.open.Add(-1)
-	}
-	return c.Conn.Close()
+	return OnClose(conn, func() { c.open.Add(-1) }), nil
 }

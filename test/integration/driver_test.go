@@ -99,14 +99,15 @@ func TestADriverThatCannotBeReadHoldsNothingUp(t *testing.T) {
 		d := w.target()
 		return *d.Spec.Replicas == 8, fmt.Sprintf("%d replicas", *d.Spec.Replicas)
 	})
+	w.await("a status that tells of them", func() (bool, string) {
+		b := w.qs().Status.Backlog
+		return b != nil && *b.Messages == 80, fmt.Sprintf("%+v", b)
+	})
 	now := w.qs()
 	for _, kind := range []string{capacityv1alpha1.ConditionReady, capacityv1alpha1.ConditionScalingActive} {
 		if !is(now, kind, metav1.ConditionTrue) {
 			t.Errorf("%s is not True: %+v", kind, now.Status.Conditions)
 		}
-	}
-	if b := now.Status.Backlog; b == nil || *b.Messages != 80 {
-		t.Errorf("the backlog is %+v", b)
 	}
 }
 

@@ -150,7 +150,7 @@ func (d *dialer) dial(ctx context.Context, _, address string) (net.Conn, error) 
 		d.open.Add(-1)
 		return nil, queue.ConnectFailure(err)
 	}
-	return &counted{Conn: conn, open: &d.open}, nil
+	return queue.OnClose(conn, func() { d.open.Add(-1) }), nil
 }
 
 func (d *dialer) connect(ctx context.Context, address string) (net.Conn, error) {
@@ -171,21 +171,6 @@ func (d *dialer) connect(ctx context.Context, address string) (net.Conn, error) 
 		config.ServerName = host
 	}
 	return queue.Handshake(ctx, conn, config)
-}
-
-// counted is a connection that counts until it is closed.
-type counted struct {
-	net.Conn
-	open   *atomic.Int64
-	closed atomic.Bool
-}
-
-// Close is net.Conn's.
-func (c *counted) Close() error {
-	if c.closed.CompareAndSwap(false, true) {
-		c.open.Add(-1)
-	}
-	return c.Conn.Close()
 }
 
 // failureOf says why a broker did not answer.
