@@ -518,7 +518,8 @@ spec: {selector: {app: app}, ports: [{port: 80}]}
 	})
 	log := readFile(t, filepath.Join(dir, "logs", "localcluster.log"))
 	if strings.Contains(log, "kubelet ended by itself") || strings.Contains(log, "etcd ended by itself") {
-		t.Errorf("a component did not survive the restart of another:\n%s", log)
+		kubelet := readFile(t, filepath.Join(dir, "logs", "kubelet.log"))
+		t.Errorf("a component did not survive the restart of another:\n%s\nThe kubelet's log ends with:\n%s", log, kubelet[max(0, len(kubelet)-8192):])
 	}
 }
 
