@@ -72,7 +72,7 @@ func turnedOf(old, status *capacityv1alpha1.QueueScalerStatus) []event {
 		if is == nil || is.Status == metav1.ConditionUnknown || (was != nil && was.Status == is.Status && (was.Reason == is.Reason || is.Status != t.bad)) {
 			continue
 		}
-		if is.Type == capacityv1alpha1.ConditionScalingLimited && is.Reason != capacityv1alpha1.ReasonTooManyReplicas && is.Reason != capacityv1alpha1.ReasonTooFewPartitions {
+		if is.Type == capacityv1alpha1.ConditionScalingLimited && !decision.LimitsGrowth(is.Reason) {
 			continue // minReplicas binds whenever it is calm
 		}
 		kind := corev1.EventTypeNormal

@@ -385,7 +385,7 @@ const (
 	AdviceCheckDownstream = "CheckDownstream"
 	// AdviceCheckConsumers: messages wait and nothing is completed.
 	AdviceCheckConsumers = "CheckConsumers"
-	// AdviceCheckQueue: the queue cannot be read, or redelivers much.
+	// AdviceCheckQueue: the queue cannot be read, redelivers much, or has too few partitions.
 	AdviceCheckQueue = "CheckQueue"
 	// AdviceCheckCluster: pods cannot be scheduled, or a quota, an image or a node is missing.
 	AdviceCheckCluster = "CheckCluster"

@@ -155,6 +155,8 @@ func demandSurge(seen *Observation, d *Decision, _ *Memory) *capacityv1alpha1.Di
 	switch missed := d.Plan.ObjectiveMet.Status == metav1.ConditionFalse; {
 	case d.Plan.Limited.Reason == capacityv1alpha1.ReasonTooManyReplicas && missed:
 		found.Advice, found.Message = capacityv1alpha1.AdviceRaiseMaxReplicas, d.Plan.Limited.Message
+	case d.Plan.Limited.Reason == capacityv1alpha1.ReasonTooFewPartitions && missed:
+		found.Advice, found.Message = capacityv1alpha1.AdviceCheckQueue, d.Plan.Limited.Message
 	case short && d.Plan.Held:
 		found.Advice = capacityv1alpha1.AdviceWait
 	case short && d.Plan.Replicas != nil, short && ReplicasOf(seen.Target) > seen.Target.Status.AvailableReplicas:

@@ -207,7 +207,7 @@ func summaryOf(seen *Observation, d *Decision, diagnosis *capacityv1alpha1.Diagn
 		return capacityv1alpha1.SummaryStuck
 	case d.Plan.Held:
 		return capacityv1alpha1.SummaryHeld
-	case d.Plan.Limited.Status == metav1.ConditionTrue && limitsGrowth(d.Plan.Limited.Reason):
+	case d.Plan.Limited.Status == metav1.ConditionTrue && LimitsGrowth(d.Plan.Limited.Reason):
 		return capacityv1alpha1.SummaryLimited
 	case d.Pool.Counts.Lent > 0:
 		return capacityv1alpha1.SummaryLending
@@ -219,8 +219,8 @@ func summaryOf(seen *Observation, d *Decision, diagnosis *capacityv1alpha1.Diagn
 	return capacityv1alpha1.SummaryHealthy
 }
 
-// limitsGrowth is false for minReplicas and behavior, which bind on calm days too.
-func limitsGrowth(reason string) bool {
+// LimitsGrowth reports whether a reason of ScalingLimited says that there may not be more replicas; it is false for minReplicas and behavior, which bind on calm days too.
+func LimitsGrowth(reason string) bool {
 	return reason == capacityv1alpha1.ReasonTooManyReplicas || reason == capacityv1alpha1.ReasonTooFewPartitions
 }
 

@@ -191,6 +191,9 @@ func (m *migration) bounds() {
 	if idle := spec.IdleReplicaCount; idle != nil && *idle < least {
 		m.note("spec.idleReplicaCount: %d replicas when there is nothing to do, and at least %d else, are two minimums; QueueScaler has one, and %d stay", *idle, least, least)
 	}
+	if most < 1 {
+		m.refuse("spec.maxReplicaCount is %d: a QueueScaler has at least 1; to switch a target off, scale it to 0", most)
+	}
 	if least > most {
 		m.refuse("spec.minReplicaCount %d is above spec.maxReplicaCount %d", least, most)
 	}
@@ -334,24 +337,26 @@ func (m *migration) names() {
 	}
 }
 
-// mostWeight is the largest weight of a queue.
-const mostWeight = 1000
+// The API's bounds of a queue's weight, and of objective.backlog.perReplica.
+const mostWeight, mostPerReplica = 1000, 1_000_000_000
 
 // objective is the messages for each replica. Queues with other targets get a weight, so that the same backlog asks for the same.
 func (m *migration) objective(targets []int64) {
 	if len(targets) == 0 {
 		return
 	}
-	common := int64(1)
+	// What one replica may have at most is the API's bound, and what the smallest target makes of the largest weight.
+	common, most := int64(1), min(mostPerReplica, mostWeight*slices.Min(targets))
 	for _, t := range targets {
-		common = common / divisor(common, t) * t
+		if step := t / divisor(common, t); common <= most/step {
+			common *= step
+			continue
+		}
+		m.refuse("spec.triggers: their targets, %v, have no common measure with weights up to %d and at most %d messages for each replica; round them", targets, mostWeight, mostPerReplica)
+		return
 	}
 	if len(targets) > 1 {
 		m.note("spec.triggers: KEDA takes the trigger that asks for most; QueueScaler adds the work of all queues up, since the same pods do it. It asks for more replicas when several have a backlog at once")
-	}
-	if common/slices.Min(targets) > mostWeight {
-		m.refuse("spec.triggers: their targets, %v, have no common measure with weights up to %d; round them", targets, mostWeight)
-		return
 	}
 	for i, t := range targets {
 		if weight := common / t; len(targets) > 1 && weight > 1 {

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -69,6 +71,35 @@ func TestNothingToMigrate(t *testing.T) {
 	_, err := Manifests(strings.NewReader("apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nmetadata: {name: x}\nspec: {}\n"))
 	if refusal := (*Refusal)(nil); !errors.As(err, &refusal) || refusal.Object != "x" || len(refusal.Reasons) != 2 {
 		t.Errorf("an empty one: %v", err)
+	}
+}
+
+// Targets are brought to one measure by weights, or refused: never a number that overflowed.
+func TestTargets(t *testing.T) {
+	for _, c := range []struct {
+		targets    []int64
+		perReplica int64
+		weights    []int32
+	}{
+		{[]int64{7}, 7, []int32{0}},
+		{[]int64{10, 15}, 30, []int32{3, 2}},
+		{[]int64{1, 1000}, 1000, []int32{1000, 0}},
+		{[]int64{1, 1001}, 0, nil},
+		{[]int64{999_999_937, 999_999_929, 999_999_893, 999_999_883}, 0, nil},
+		{[]int64{1_000_000_000, 500_000_000}, 1_000_000_000, []int32{0, 2}},
+		{[]int64{1_000_000_000, 750_000_000}, 0, nil},
+	} {
+		m := &migration{qs: &capacityv1alpha1.QueueScaler{}}
+		m.qs.Spec.Queues = make([]capacityv1alpha1.Queue, len(c.targets))
+		m.objective(c.targets)
+		if got := m.qs.Spec.Objective.Backlog.PerReplica; got != c.perReplica || (got == 0) != (len(m.reasons) == 1) {
+			t.Errorf("%v: %d for each replica, refused with %q; want %d", c.targets, got, m.reasons, c.perReplica)
+		}
+		for i, want := range c.weights {
+			if got := m.qs.Spec.Queues[i].Weight; got != want {
+				t.Errorf("%v: weight %d, want %d", c.targets, got, want)
+			}
+		}
 	}
 }
 

@@ -6,7 +6,6 @@ package migrate
 import (
 	"cmp"
 	"net"
-	"strings"
 
 	"k8s.io/utils/ptr"
 
@@ -67,7 +66,7 @@ func (t *trigger) natsJetStream(q *capacityv1alpha1.QueueSource) (string, int64)
 	field := t.field("natsJetStream")
 	host := fillIn
 	if monitoring := t.take("natsServerMonitoringEndpoint"); monitoring != "" {
-		host = strings.TrimPrefix(strings.TrimPrefix(monitoring, "http://"), "https://")
+		host = bare(monitoring)
 		if h, _, err := net.SplitHostPort(host); err == nil {
 			host = h
 		}

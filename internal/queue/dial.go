@@ -37,8 +37,11 @@ func dialer(e Endpoint) func(ctx context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) { return dialAddress(ctx, e.Address()) }
 }
 
-// Handshake makes conn a TLS connection; it closes conn on error.
+// Handshake makes conn a TLS connection within ConnectTimeout, whatever ctx allows: net/http dials with one that does not end. It closes
+// conn on error.
 func Handshake(ctx context.Context, conn net.Conn, config *tls.Config) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
+	defer cancel()
 	secure := tls.Client(conn, config)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()

@@ -68,6 +68,16 @@ var kinds = map[string]map[string]scheme{
 	KindPrometheus: {"http": {"80", false}, "https": {"443", true}},
 }
 
+// examples are urls for people.
+var examples = map[string]string{
+	KindNATS:       "nats://nats.chat:4222",
+	KindRedis:      "redis://redis.chat:6379/0",
+	KindRabbitMQ:   "http://rabbitmq.chat:15672",
+	KindKafka:      "kafka://kafka.chat:9092",
+	KindPostgreSQL: "postgres://db.chat:5432/jobs",
+	KindPrometheus: "http://prometheus.monitoring:9090",
+}
+
 // secure is the scheme that says of a kind what its tls does.
 var secure = map[string]string{"nats": "tls", "redis": "rediss", "http": "https"}
 
@@ -103,7 +113,7 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 	s := settingsOf(q)
 	refuse := func(what string) (Endpoint, *Failure) {
 		return Endpoint{}, &Failure{Reason: capacityv1alpha1.ReasonAddressRefused, Subject: "the url of queue " + q.Name, What: what,
-			Remedy: "Give a url such as nats://nats.chat:4222, redis://redis.chat:6379/0, kafka://kafka.chat:9092 or postgres://db.chat:5432/jobs"}
+			Remedy: "Give a url such as " + cmp.Or(examples[s.kind], examples[KindNATS])}
 	}
 	u, err := url.Parse(s.url)
 	if err != nil {
@@ -119,11 +129,11 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 		return refuse("refused because it is not just a host, a port and a path,")
 	}
 	e := Endpoint{Kind: s.kind, Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: u.Port(), Path: strings.Trim(u.Path, "/"), TLS: scheme.tls || s.tls != nil, Mechanism: q.Kafka.Mechanism}
-	if e.Port == "" {
-		e.Port = scheme.port
-	}
 	if with := secure[e.Scheme]; e.TLS && with != "" {
 		e.Scheme = with
+	}
+	if e.Port == "" {
+		e.Port = kinds[e.Kind][e.Scheme].port
 	}
 	if wrong := e.wrongPath(); wrong != "" {
 		return refuse(wrong)

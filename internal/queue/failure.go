@@ -123,6 +123,14 @@ func LoginFailure(err error, secure bool) *Failure {
 	return f
 }
 
+// IsNetwork tells errors of a connection from those of the form of a reply. A *Failure is one that dialing made.
+func IsNetwork(err error) bool {
+	var network net.Error
+	var failure *Failure
+	return errors.As(err, &network) || errors.As(err, &failure) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, context.DeadlineExceeded)
+}
+
 func isClosed(err error) bool {
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
 }

@@ -6,6 +6,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +81,33 @@ func TestDialerRefusesLinkLocal(t *testing.T) {
 	_, err := dialer(Endpoint{Host: "169.254.169.254", Port: "80"})(context.Background())
 	if f := (*Failure)(nil); !errors.As(err, &f) || f.Reason != capacityv1alpha1.ReasonAddressRefused {
 		t.Errorf("error %v, want AddressRefused", err)
+	}
+}
+
+// What tls makes of a url has the port of that, and what is wrong with one is told by an example of its own kind.
+func TestEndpointsOfKinds(t *testing.T) {
+	for _, c := range []struct {
+		source capacityv1alpha1.QueueSource
+		want   string
+	}{
+		{capacityv1alpha1.QueueSource{RabbitMQ: capacityv1alpha1.RabbitMQSource{URL: "http://r", TLS: &capacityv1alpha1.TLS{}}}, "https://r:15671"},
+		{capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{URL: "http://p/tenant", TLS: &capacityv1alpha1.TLS{}}}, "https://p:443/tenant"},
+		{capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{URL: "http://p:9090"}}, "http://p:9090"},
+		{capacityv1alpha1.QueueSource{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{URL: "nats://n", TLS: &capacityv1alpha1.TLS{}}}, "tls://n:4222"},
+		{capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{URL: "kafka://k"}}, "kafka://k:9092"},
+	} {
+		if e, failure := endpointOf(&capacityv1alpha1.Queue{Name: "q", QueueSource: c.source}); failure != nil || e.URL() != c.want {
+			t.Errorf("%s, %v; want %s", e.URL(), failure, c.want)
+		}
+	}
+	for kind := range kinds {
+		if examples[kind] == "" {
+			t.Errorf("there is no example of kind %s", kind)
+		}
+	}
+	wrong := capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{URL: "ftp://x"}}
+	if _, failure := endpointOf(&capacityv1alpha1.Queue{Name: "q", QueueSource: wrong}); !strings.Contains(failure.Remedy, examples[KindPrometheus]) {
+		t.Errorf("%+v, want the example of Prometheus", failure)
 	}
 }
 

@@ -4,7 +4,6 @@
 package queue
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -76,11 +75,6 @@ type HTTPReply struct {
 // Get asks for a path below the url's own. A reply of more than limit bytes is a failure, as is one that takes longer than
 // ReplyTimeout; one with another status than 2xx is not, and has no body.
 func (c *HTTPClient) Get(ctx context.Context, path string, query url.Values, limit int64) (HTTPReply, *Failure) {
-	return c.Do(ctx, http.MethodGet, path, query, nil, nil, limit)
-}
-
-// Do is Get with another method, a body and further headers.
-func (c *HTTPClient) Do(ctx context.Context, method, path string, query url.Values, header http.Header, body []byte, limit int64) (HTTPReply, *Failure) {
 	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout+ReplyTimeout)
 	defer cancel()
 	to := c.base
@@ -89,12 +83,9 @@ func (c *HTTPClient) Do(ctx context.Context, method, path string, query url.Valu
 		to = *joined
 	}
 	to.RawQuery = query.Encode()
-	request, err := http.NewRequestWithContext(ctx, method, to.String(), bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, to.String(), http.NoBody)
 	if err != nil {
 		return HTTPReply{}, Fail(capacityv1alpha1.ReasonAddressRefused, "Correct the path", "not to be asked for that path")
-	}
-	for key, values := range header {
-		request.Header[key] = values
 	}
 	c.sign(request)
 	response, err := c.client.Do(request)
@@ -154,7 +145,7 @@ func httpFailure(err error) *Failure {
 	var network net.Error
 	if errors.As(err, &network) || isClosed(err) || tlsFailure(err) != nil || isTimeout(err) {
 		var wrapped *url.Error
-		if errors.As(err, &wrapped) && !wrapped.Timeout() && !isNetwork(wrapped.Err) {
+		if errors.As(err, &wrapped) && !wrapped.Timeout() && !overNetwork(wrapped.Err) {
 			return Fail(capacityv1alpha1.ReasonQueueReplyInvalid, "Check that the url leads to a queue server of that kind", "not speaking HTTP")
 		}
 		return ConnectFailure(err)
@@ -162,8 +153,8 @@ func httpFailure(err error) *Failure {
 	return Fail(capacityv1alpha1.ReasonQueueReplyInvalid, "Check that the url leads to a queue server of that kind", "not speaking HTTP")
 }
 
-// isNetwork tells errors of a connection from those of what came over it.
-func isNetwork(err error) bool {
+// overNetwork tells errors of a connection from those of what came over it. All errors of net/http are net.Errors.
+func overNetwork(err error) bool {
 	var op *net.OpError
 	var dns *net.DNSError
 	return errors.As(err, &op) || errors.As(err, &dns) || isClosed(err) || isTimeout(err) || tlsFailure(err) != nil

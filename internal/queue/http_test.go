@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,17 +68,17 @@ func fails(t *testing.T, f *queue.Failure, reason, what string) {
 func TestHTTPRequest(t *testing.T) {
 	client, _ := httpServer(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		_, _ = fmt.Fprintf(w, "%s %s auth=%q accept=%q body=%q", r.Method, r.RequestURI, r.Header.Get("Authorization"), r.Header.Get("Accept"), body)
+		_, _ = fmt.Fprintf(w, "%s %s auth=%q body=%q", r.Method, r.RequestURI, r.Header.Get("Authorization"), body)
 	}, func(o *queue.ConnectOptions) {
 		o.Username, o.Password, o.Endpoint.Path = "reader", "hunter2", "behind/proxy"
 	})
-	for _, c := range []struct{ method, path, body, want string }{
-		{"GET", "api/queues/%2F", "", `GET /behind/proxy/api/queues/%2F?a=1+2 auth="Basic cmVhZGVyOmh1bnRlcjI=" accept="text/x" body=""`},
-		{"POST", "", "b", `POST /behind/proxy?a=1+2 auth="Basic cmVhZGVyOmh1bnRlcjI=" accept="text/x" body="b"`},
+	for path, want := range map[string]string{
+		"api/queues/%2F": `GET /behind/proxy/api/queues/%2F?a=1+2 auth="Basic cmVhZGVyOmh1bnRlcjI=" body=""`,
+		"":               `GET /behind/proxy?a=1+2 auth="Basic cmVhZGVyOmh1bnRlcjI=" body=""`,
 	} {
-		got, failure := client.Do(t.Context(), c.method, c.path, url.Values{"a": {"1 2"}}, http.Header{"Accept": {"text/x"}}, []byte(c.body), replyBytes)
-		if failure != nil || got.Status != 200 || string(got.Body) != c.want {
-			t.Errorf("%d %s, %v; want %s", got.Status, got.Body, failure, c.want)
+		got, failure := client.Get(t.Context(), path, url.Values{"a": {"1 2"}}, replyBytes)
+		if failure != nil || got.Status != 200 || string(got.Body) != want {
+			t.Errorf("%d %s, %v; want %s", got.Status, got.Body, failure, want)
 		}
 	}
 	for want, set := range map[string]func(*queue.ConnectOptions){
@@ -281,11 +282,79 @@ func TestHTTPOverTLS(t *testing.T) {
 	}
 }
 
+// A server that accepts and is silent at the TLS handshake holds no connection for ever: one that speaks later is asked again.
+func TestHTTPSilentHandshakes(t *testing.T) {
+	good := servers.NewCertificates(t, time.Now().Add(time.Hour))
+	pair, err := tls.X509KeyPair(good.Cert, good.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	deaf := &deafListener{Listener: listener, silent: 4}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "now") }))
+	server.Listener = deaf
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	t.Cleanup(deaf.release)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(good.CA)
+	client := httpClient(t, listener.Addr().String(), func(o *queue.ConnectOptions) { o.TLS = &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"} })
+	var wait sync.WaitGroup
+	for range 4 {
+		wait.Go(func() {
+			_, failure := client.Get(t.Context(), "", nil, replyBytes)
+			fails(t, failure, capacityv1alpha1.ReasonTLSFailed, "silent at the TLS handshake")
+		})
+	}
+	wait.Wait()
+	if got, failure := client.Get(t.Context(), "", nil, replyBytes); failure != nil || string(got.Body) != "now" {
+		t.Errorf("%s, %v: the connections that were silent are still in the way", got.Body, failure)
+	}
+}
+
+// deafListener keeps the first connections to itself.
+type deafListener struct {
+	net.Listener
+	silent int
+	kept   []net.Conn
+}
+
+// Accept is net.Listener's.
+func (l *deafListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil || l.silent == 0 {
+			return conn, err
+		}
+		l.silent--
+		l.kept = append(l.kept, conn)
+	}
+}
+
+func (l *deafListener) release() {
+	for _, conn := range l.kept {
+		_ = conn.Close()
+	}
+}
+
 // Any number of requests goes over at most four connections, which are used again, and closed at the end.
 func TestHTTPConnections(t *testing.T) {
 	var mu sync.Mutex
 	open, most, all := 0, 0, 0
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(5 * time.Millisecond) }))
+	// Nobody is answered before four requests are there, so that there are as many connections.
+	var four sync.WaitGroup
+	four.Add(4)
+	var first atomic.Int32
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		if first.Add(1) <= 4 {
+			four.Done()
+		}
+		four.Wait()
+	}))
 	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -312,7 +381,7 @@ func TestHTTPConnections(t *testing.T) {
 	}
 	wait.Wait()
 	mu.Lock()
-	if most > 4 || all > 4 || client.Connections() != open || open == 0 {
+	if most != 4 || all != 4 || client.Connections() != open || open == 0 {
 		t.Errorf("%d connections at once, %d in all, %d open, %d counted; want at most 4", most, all, open, client.Connections())
 	}
 	mu.Unlock()

@@ -8,6 +8,7 @@ package queue
 import (
 	"context"
 	"crypto/tls"
+	"math"
 	"net"
 	"time"
 
@@ -96,6 +97,9 @@ type ConnectOptions struct {
 }
 
 const (
+	// CountMost is the largest number of messages that is believed, AgeMost the largest age in seconds: 100 years.
+	CountMost = math.MaxInt64 / 64
+	AgeMost   = 100 * 365 * 86400
 	// ConnectTimeout bounds the making of a connection, its TLS handshake and login included.
 	ConnectTimeout = 2 * time.Second
 	// ReplyTimeout bounds the wait for a reply, or for the replies to one batch.

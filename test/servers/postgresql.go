@@ -4,7 +4,6 @@
 package servers
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,9 +39,7 @@ type PostgreSQL struct {
 	// account is who runs it: PostgreSQL refuses to be run by root. Nil means this process's own user.
 	account *syscall.Credential
 
-	process *exec.Cmd
-	exited  chan struct{}
-	output  bytes.Buffer
+	process *process
 }
 
 // StartPostgreSQL starts a server for a test, and ends it with the test.
@@ -210,43 +207,20 @@ func (p *PostgreSQL) Start() error {
 		}
 		args = append(args, "-c", "ssl=on")
 	}
-	process, err := p.command(context.Background(), "postgres", args...)
+	command, err := p.command(context.Background(), "postgres", args...)
 	if err != nil {
 		return err
 	}
-	p.output.Reset()
-	process.Stdout, process.Stderr = &p.output, &p.output
-	if err := process.Start(); err != nil {
+	if p.process, err = run(command); err != nil {
 		return err
 	}
-	exited := make(chan struct{})
-	p.process, p.exited = process, exited
-	go func() {
-		_ = process.Wait()
-		close(exited)
-	}()
-	return p.await()
+	return p.process.until(p.ready, 20*time.Millisecond, startTimeout)
 }
 
-// await waits until the server says that it accepts connections.
-func (p *PostgreSQL) await() error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	for ctx.Err() == nil {
-		select {
-		case <-p.exited:
-			return fmt.Errorf("postgres ended at once: %s", p.output.String())
-		case <-time.After(20 * time.Millisecond):
-		}
-		ready, err := p.command(ctx, "pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port))
-		if err != nil {
-			return err
-		}
-		if ready.Run() == nil {
-			return nil
-		}
-	}
-	return fmt.Errorf("postgres did not accept connections within %v", startTimeout)
+// ready is true once the server says that it accepts connections.
+func (p *PostgreSQL) ready() bool {
+	command, err := p.command(context.Background(), "pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(p.port))
+	return err == nil && command.Run() == nil
 }
 
 // Stop ends the server at once, as a crash would, and waits for its end. Its data stay.
@@ -255,7 +229,7 @@ func (p *PostgreSQL) Stop() {
 		return
 	}
 	_ = p.process.Process.Signal(syscall.SIGQUIT)
-	<-p.exited
+	<-p.process.exited
 }
 
 // Close stops the server and removes its files.

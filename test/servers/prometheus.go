@@ -4,11 +4,8 @@
 package servers
 
 import (
-	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -37,9 +34,7 @@ type Prometheus struct {
 	port    int
 	dir     string
 
-	process *exec.Cmd
-	exited  chan struct{}
-	output  bytes.Buffer
+	process *process
 }
 
 // StartPrometheus starts a server for a test, and ends it with the test.
@@ -99,55 +94,35 @@ func (p *Prometheus) Start() error {
 	if err != nil {
 		return err
 	}
-	p.output.Reset()
-	p.process = exec.Command(binary, "--config.file="+config, "--web.config.file="+web, "--web.listen-address="+p.Address(),
-		"--storage.tsdb.path="+filepath.Join(p.dir, "data"), "--log.level=error")
-	p.process.Stdout, p.process.Stderr = &p.output, &p.output
-	if err := p.process.Start(); err != nil {
+	p.process, err = run(exec.Command(binary, "--config.file="+config, "--web.config.file="+web, "--web.listen-address="+p.Address(),
+		"--storage.tsdb.path="+filepath.Join(p.dir, "data"), "--log.level=error"))
+	if err != nil {
 		return err
 	}
-	exited, process := make(chan struct{}), p.process
-	p.exited = exited
-	go func() {
-		_ = process.Wait()
-		close(exited)
-	}()
-	return p.await()
+	return p.process.until(p.ready, 20*time.Millisecond, startTimeout)
 }
 
-// await waits until the server says that it is ready, or whom it lets in.
-func (p *Prometheus) await() error {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	for ctx.Err() == nil {
-		select {
-		case <-p.exited:
-			return fmt.Errorf("prometheus ended at once: %s", p.output.String())
-		case <-time.After(20 * time.Millisecond):
-		}
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, p.URL()+"/-/ready", http.NoBody)
-		if err != nil {
-			return err
-		}
-		request.SetBasicAuth(p.options.Username, p.options.Password)
-		response, err := client.Do(request)
-		if err != nil {
-			continue
-		}
-		_ = response.Body.Close()
-		if response.StatusCode != http.StatusServiceUnavailable {
-			return nil
-		}
+// ready is true once the server says so, or whom it lets in.
+func (p *Prometheus) ready() bool {
+	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	request, err := http.NewRequest(http.MethodGet, p.URL()+"/-/ready", http.NoBody)
+	if err != nil {
+		return false
 	}
-	return fmt.Errorf("prometheus was not ready within %v", startTimeout)
+	request.SetBasicAuth(p.options.Username, p.options.Password)
+	response, err := client.Do(request)
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close()
+	return response.StatusCode != http.StatusServiceUnavailable
 }
 
 // Stop kills the server and waits for its end.
 func (p *Prometheus) Stop() {
-	if p.process == nil || p.process.Process == nil {
+	if p.process == nil {
 		return
 	}
 	_ = p.process.Process.Kill()
-	<-p.exited
+	<-p.process.exited
 }

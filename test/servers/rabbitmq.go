@@ -4,7 +4,6 @@
 package servers
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -34,9 +33,8 @@ type RabbitMQ struct {
 	// amqp and management are ports; secure is that of the management API over TLS.
 	amqp, management, secure, distribution, mapper int
 
-	process, epmd *exec.Cmd
-	exited        chan struct{}
-	output        bytes.Buffer
+	process *process
+	epmd    *exec.Cmd
 }
 
 // NewRabbitMQ prepares a server on free ports; Start starts it. Its management API speaks HTTP, and HTTPS on another port where there are
@@ -122,35 +120,14 @@ func (r *RabbitMQ) Start() error {
 	if err := r.epmd.Start(); err != nil {
 		return err
 	}
-	r.output.Reset()
-	r.process = exec.Command(filepath.Join(r.programs, "rabbitmq-server"))
-	r.process.Env, r.process.Dir = r.environment(), r.dir
-	r.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	r.process.Stdout, r.process.Stderr = &r.output, &r.output
-	if err := r.process.Start(); err != nil {
+	command := exec.Command(filepath.Join(r.programs, "rabbitmq-server"))
+	command.Env, command.Dir = r.environment(), r.dir
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var err error
+	if r.process, err = run(command); err != nil {
 		return err
 	}
-	exited, process := make(chan struct{}), r.process
-	r.exited = exited
-	go func() {
-		_ = process.Wait()
-		close(exited)
-	}()
-	return r.await()
-}
-
-func (r *RabbitMQ) await() error {
-	for deadline := time.Now().Add(rabbitMQTimeout); time.Now().Before(deadline); {
-		select {
-		case <-r.exited:
-			return fmt.Errorf("rabbitmq-server ended at once: %s", r.output.String())
-		case <-time.After(50 * time.Millisecond):
-		}
-		if r.Manage(http.MethodGet, "whoami", "") == nil {
-			return nil
-		}
-	}
-	return fmt.Errorf("rabbitmq-server did not answer within %v", rabbitMQTimeout)
+	return r.process.until(func() bool { return r.Manage(http.MethodGet, "whoami", "") == nil }, 50*time.Millisecond, rabbitMQTimeout)
 }
 
 // Manage sends a request to a path below /api of the management API, as an administrator.
@@ -185,9 +162,9 @@ func (r *RabbitMQ) Control(program string, args ...string) error {
 
 // Stop kills the server and waits for its end.
 func (r *RabbitMQ) Stop() {
-	if r.process != nil && r.process.Process != nil {
+	if r.process != nil {
 		_ = syscall.Kill(-r.process.Process.Pid, syscall.SIGKILL)
-		<-r.exited
+		<-r.process.exited
 	}
 	if r.epmd != nil && r.epmd.Process != nil {
 		_ = r.epmd.Process.Kill()

@@ -6,9 +6,7 @@ package servers
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -42,9 +40,7 @@ type Redis struct {
 	dir     string
 
 	mu      sync.Mutex
-	process *exec.Cmd
-	exited  chan struct{}
-	output  bytes.Buffer
+	process *process
 }
 
 // NewRedis prepares a server on a free port; Start starts it.
@@ -104,19 +100,10 @@ func (r *Redis) Start() error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.output.Reset()
-	r.process = exec.Command(binary, config)
-	r.process.Stdout, r.process.Stderr = &r.output, &r.output
-	if err := r.process.Start(); err != nil {
+	if r.process, err = run(exec.Command(binary, config)); err != nil {
 		return err
 	}
-	exited, process := make(chan struct{}), r.process
-	r.exited = exited
-	go func() {
-		_ = process.Wait()
-		close(exited)
-	}()
-	return r.await()
+	return r.process.until(r.ready, 10*time.Millisecond, startTimeout)
 }
 
 func (r *Redis) config() string {
@@ -138,43 +125,31 @@ func (r *Redis) config() string {
 	return strings.Join(lines, "\n") + "\n"
 }
 
-// await waits until the port accepts a connection and answers on it, where that needs no TLS.
-func (r *Redis) await() error {
-	deadline := time.Now().Add(startTimeout)
-	for time.Now().Before(deadline) {
-		select {
-		case <-r.exited:
-			return fmt.Errorf("redis-server ended at once: %s", r.output.String())
-		case <-time.After(10 * time.Millisecond):
-		}
-		conn, err := net.DialTimeout("tcp", r.Address(), time.Second)
-		if err != nil {
-			continue
-		}
-		ready := r.options.TLS != nil
-		if !ready {
-			_ = conn.SetDeadline(time.Now().Add(time.Second))
-			_, _ = conn.Write([]byte("PING\r\n"))
-			answer, _ := bufio.NewReader(conn).ReadString('\n')
-			ready = strings.HasPrefix(answer, "+PONG") || strings.HasPrefix(answer, "-NOAUTH")
-		}
-		_ = conn.Close()
-		if ready {
-			return nil
-		}
+// ready is true once the port accepts a connection and answers on it, where that needs no TLS.
+func (r *Redis) ready() bool {
+	conn, err := net.DialTimeout("tcp", r.Address(), time.Second)
+	if err != nil {
+		return false
 	}
-	return fmt.Errorf("redis-server did not answer within %v", startTimeout)
+	defer conn.Close()
+	if r.options.TLS != nil {
+		return true
+	}
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	_, _ = conn.Write([]byte("PING\r\n"))
+	answer, _ := bufio.NewReader(conn).ReadString('\n')
+	return strings.HasPrefix(answer, "+PONG") || strings.HasPrefix(answer, "-NOAUTH")
 }
 
 // Stop kills the server and waits for its end.
 func (r *Redis) Stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.process == nil || r.process.Process == nil {
+	if r.process == nil {
 		return
 	}
 	_ = r.process.Process.Kill()
-	<-r.exited
+	<-r.process.exited
 }
 
 // Close stops the server and removes its files.

@@ -198,12 +198,9 @@ func (r *reader) failureOf(err error) *queue.Failure {
 	return queue.Fail(capacityv1alpha1.ReasonQueueReplyInvalid, "Check that the url leads to a Kafka broker", "sending what is no reply of Kafka")
 }
 
-// isNetwork tells errors of a connection from those of what came over it.
+// isNetwork tells errors of the connection from those of the reply's form.
 func isNetwork(err error) bool {
-	var f *queue.Failure
-	var network net.Error
-	return errors.As(err, &f) || errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, net.ErrClosed) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed)
+	return queue.IsNetwork(err) || errors.Is(err, kgo.ErrClientClosed)
 }
 
 // kerrOf is the error code that a broker answered with, or nil. Its words are the library's.

@@ -5,7 +5,6 @@ package postgresq
 
 import (
 	"encoding/json"
-	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -13,12 +12,6 @@ import (
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
-)
-
-const (
-	// countMost is the largest count that is believed, ageMost the largest age in seconds: 100 years.
-	countMost = math.MaxInt64 / 64
-	ageMost   = 100 * 365 * 86400
 )
 
 // answer is what a query was answered with.
@@ -182,7 +175,7 @@ func count(name string, value json.Token) (int64, *queue.Failure) {
 	switch {
 	case err != nil && strings.ContainsAny(text, ".eE"):
 		return 0, invalid("with no whole number in column "+name, "Cast it to bigint")
-	case err != nil || n > countMost:
+	case err != nil || n > queue.CountMost:
 		return 0, invalid("with more than a queue holds in column "+name, "Correct the query")
 	}
 	return n, nil
@@ -194,7 +187,7 @@ func seconds(name string, value json.Token) (time.Duration, *queue.Failure) {
 		return 0, failure
 	}
 	n, err := strconv.ParseFloat(text, 64)
-	if err != nil || n > ageMost {
+	if err != nil || n > queue.AgeMost {
 		return 0, invalid("with more than 100 years in column "+name, "Correct the query")
 	}
 	return time.Duration(n * float64(time.Second)), nil

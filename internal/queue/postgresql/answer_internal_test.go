@@ -19,15 +19,15 @@ import (
 // wrong says what is wrong with a reading; empty where all of it is in range.
 func wrong(r queue.Reading) string {
 	switch {
-	case r.Depth < 0 || r.Depth > countMost:
+	case r.Depth < 0 || r.Depth > queue.CountMost:
 		return "depth"
-	case r.InFlight != nil && (*r.InFlight < 0 || *r.InFlight > countMost):
+	case r.InFlight != nil && (*r.InFlight < 0 || *r.InFlight > queue.CountMost):
 		return "in flight"
-	case r.ArrivedTotal != nil && (*r.ArrivedTotal < 0 || *r.ArrivedTotal > countMost):
+	case r.ArrivedTotal != nil && (*r.ArrivedTotal < 0 || *r.ArrivedTotal > queue.CountMost):
 		return "arrived"
-	case r.CompletedTotal != nil && (*r.CompletedTotal < 0 || *r.CompletedTotal > countMost):
+	case r.CompletedTotal != nil && (*r.CompletedTotal < 0 || *r.CompletedTotal > queue.CountMost):
 		return "completed"
-	case r.OldestAge != nil && (*r.OldestAge < 0 || *r.OldestAge > ageMost*time.Second):
+	case r.OldestAge != nil && (*r.OldestAge < 0 || *r.OldestAge > queue.AgeMost*time.Second):
 		return "oldest age"
 	}
 	return ""

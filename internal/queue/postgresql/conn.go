@@ -181,7 +181,7 @@ func (c *conn) failureOf(err error) *queue.Failure {
 	if f := c.Failure(); f != nil {
 		return f
 	}
-	if isNetwork(err) {
+	if queue.IsNetwork(err) {
 		return queue.ConnectFailure(err)
 	}
 	return queue.Fail(capacityv1alpha1.ReasonQueueReplyInvalid, checkServer, "sending replies that make no sense")
@@ -190,7 +190,7 @@ func (c *conn) failureOf(err error) *queue.Failure {
 // loginFailure is why no connection could be made; c is nil where there was none.
 func loginFailure(err error, c *queue.Conn, secure bool) *queue.Failure {
 	failure := (&conn{Conn: c}).loginFailureOf(err)
-	if c != nil && isNetwork(err) && failure.Reason == capacityv1alpha1.ReasonQueueUnavailable {
+	if c != nil && queue.IsNetwork(err) && failure.Reason == capacityv1alpha1.ReasonQueueUnavailable {
 		return queue.LoginFailure(err, secure)
 	}
 	return failure
@@ -201,13 +201,4 @@ func (c *conn) loginFailureOf(err error) *queue.Failure {
 		return queue.ConnectFailure(err)
 	}
 	return c.failureOf(err)
-}
-
-// isNetwork tells errors of the connection from those of the reply's form.
-func isNetwork(err error) bool {
-	var network net.Error
-	var failure *queue.Failure
-	return errors.As(err, &network) || errors.As(err, &failure) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }

@@ -107,11 +107,11 @@ func (r *reader) readOne(ctx, begin context.Context, source *capacityv1alpha1.Pr
 		to           **float64
 		most         float64
 	}{
-		{"depthQuery", source.DepthQuery, &depth, countMost},
-		{"inFlightQuery", source.InFlightQuery, &inFlight, countMost},
-		{"arrivedTotalQuery", source.ArrivedTotalQuery, &arrived, countMost},
-		{"completedTotalQuery", source.CompletedTotalQuery, &completed, countMost},
-		{"oldestAgeSecondsQuery", source.OldestAgeSecondsQuery, &age, ageMost},
+		{"depthQuery", source.DepthQuery, &depth, queue.CountMost},
+		{"inFlightQuery", source.InFlightQuery, &inFlight, queue.CountMost},
+		{"arrivedTotalQuery", source.ArrivedTotalQuery, &arrived, queue.CountMost},
+		{"completedTotalQuery", source.CompletedTotalQuery, &completed, queue.CountMost},
+		{"oldestAgeSecondsQuery", source.OldestAgeSecondsQuery, &age, queue.AgeMost},
 	} {
 		if q.query == "" {
 			continue

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/queue"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,7 +42,7 @@ var replies = []struct{ name, body, reason, says string }{
 
 func TestParse(t *testing.T) {
 	for _, c := range replies {
-		value, at, failure := parse([]byte(c.body), "depthQuery", countMost)
+		value, at, failure := parse([]byte(c.body), "depthQuery", queue.CountMost)
 		switch {
 		case c.reason == "" && (failure != nil || value != 7 || at.UnixMilli() != 1790000000500):
 			t.Errorf("%s: %v at %v, %v", c.name, value, at, failure)
@@ -58,8 +59,8 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(c.body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		value, _, failure := parse(body, "depthQuery", countMost)
-		if failure == nil && !(value >= 0 && value <= countMost) {
+		value, _, failure := parse(body, "depthQuery", queue.CountMost)
+		if failure == nil && !(value >= 0 && value <= queue.CountMost) {
 			t.Errorf("%q makes %v", body, value)
 		}
 	})

@@ -14,12 +14,6 @@ import (
 	"github.com/queuescaler/queuescaler/internal/queue"
 )
 
-const (
-	// countMost is the largest count that is believed, ageMost the largest age in seconds: 100 years.
-	countMost = math.MaxInt64 / 64
-	ageMost   = 100 * 365 * 86400
-)
-
 // reply is what /api/v1/query sends.
 type reply struct {
 	Status string `json:"status"`

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -158,6 +159,34 @@ func TestPagesThatMoveLoseNoQueue(t *testing.T) {
 	slices.Sort(asked)
 	if failure != nil || read != wanted || len(asked) != 6 || asked[3] != "" || asked[4] == "" {
 		t.Errorf("%d of %d read, failure %v, with requests %q; want 2 pages and 1 request by name, twice each", read, wanted, failure, asked)
+	}
+}
+
+// However odd the names, a request stays within what the server takes.
+func TestNamesFitIntoAURL(t *testing.T) {
+	for _, letter := range []string{"a", "+", "é", "."} {
+		wanted := map[string][]int{}
+		for i := range 200 {
+			name := fmt.Sprintf("%03d", i) + strings.Repeat(letter, 250/len(letter))
+			wanted[name] = []int{i}
+		}
+		v := &visit{wanted: wanted}
+		names := v.some()
+		if size := len(url.Values{"name": {pattern(names)}, "columns": {columns}, "use_regex": {"true"}}.Encode()); len(names) == 0 || size > 7000 {
+			t.Errorf("names of %q: %d bytes for %d of them", letter, size, len(names))
+		}
+	}
+}
+
+// A clock that goes back dates counters anew, instead of from the future until it has caught up.
+func TestClockGoesBack(t *testing.T) {
+	s := samples{of: map[id]sample{}}
+	q, c := id{"/", "q"}, counters{Publish: count{7, true}}
+	now := time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
+	s.timeOf(q, c, now)
+	earlier := now.Add(-5 * time.Hour)
+	if got := s.timeOf(q, c, earlier); got.After(earlier) {
+		t.Errorf("%v, which is after %v", got, earlier)
 	}
 }
 

@@ -349,9 +349,6 @@ func TestManyQueues(t *testing.T) {
 
 // Readings are dated by the server's statistics: while they stand still, so does the time, and rates come out right.
 func TestTimeIsThatOfTheStatistics(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 30 s")
-	}
 	t.Parallel()
 	reader, ch := connect(t, "guest", "guest"), channel(t, "")
 	declare(t, ch, "steady", "classic")

@@ -5,8 +5,9 @@ package rabbitmq
 
 import (
 	"encoding/json"
-	"math"
 	"strconv"
+
+	"github.com/queuescaler/queuescaler/internal/queue"
 )
 
 // columns are all that is asked of a queue: no argument, consumer or message of it.
@@ -51,7 +52,7 @@ type count struct {
 // UnmarshalJSON is json.Unmarshaler's.
 func (c *count) UnmarshalJSON(data []byte) error {
 	n, err := strconv.ParseInt(string(data), 10, 64)
-	if *c = (count{}); err == nil && n >= 0 && n <= math.MaxInt64/64 {
+	if *c = (count{}); err == nil && n >= 0 && n <= queue.CountMost {
 		*c = count{n, true}
 	}
 	return nil

@@ -43,7 +43,7 @@ func (s *samples) timeOf(q id, c counters, now time.Time) time.Time {
 	switch {
 	case !known:
 		seen = sample{c, now.Add(-refresh / 2), now, now} // it is between 0 and refresh old
-	case seen.counters != c:
+	case seen.counters != c, now.Before(seen.last): // or the clock went back
 		seen = sample{c, now, now, now}
 	case now.Sub(seen.since) > refresh+late:
 		seen.time = now.Add(-refresh) // nothing happens in the queue

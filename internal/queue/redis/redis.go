@@ -9,7 +9,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"strconv"
 	"sync"
@@ -220,11 +219,7 @@ func (r *reader) failureOf(err error) *queue.Failure {
 
 // isNetwork tells errors of the connection from those of the reply's form.
 func isNetwork(err error) bool {
-	var network net.Error
-	var failure *queue.Failure
-	return errors.As(err, &network) || errors.As(err, &failure) ||
-		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout)
+	return queue.IsNetwork(err) || errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout)
 }
 
 // entriesAdded asks for a stream's own counter. The reply has the first and the last entry in it, which may be too large to be accepted;
