@@ -52,9 +52,9 @@ func addJobs(t *testing.T, js jetstream.JetStream, messages int) {
 	t.Helper()
 	ctx := context.Background()
 	must(js.CreateStream(ctx, jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"jobs"}}))
-	must(js.CreateConsumer(ctx, "JOBS", jetstream.ConsumerConfig{Durable: "workers", AckPolicy: jetstream.AckExplicitPolicy}))
+	workers := must(js.CreateConsumer(ctx, "JOBS", jetstream.ConsumerConfig{Durable: "workers", AckPolicy: jetstream.AckExplicitPolicy}))
 	for range messages {
-		must(js.Publish(ctx, "jobs", []byte("m")))
+		servers.AwaitCounted(t, workers, must(js.Publish(ctx, "jobs", []byte("m"))))
 	}
 }
 

@@ -106,9 +106,9 @@ func testConsumer(t *testing.T, q queue) {
 	})
 	site.finish(1)
 	p.awaitReadiness(t, http.StatusServiceUnavailable, "drained")
-	staysQuiet(t, func() string {
-		return mismatch(t, q, site, counts{waiting: messages - 1, begun: 1, done: 1})
-	})
+	finished := func() string { return mismatch(t, q, site, counts{waiting: messages - 1, begun: 1, done: 1}) }
+	await(t, "the server to count the message as completed", finished) // an acknowledgement that was sent takes a moment
+	staysQuiet(t, finished)
 	p.terminate(t)
 
 	// A container that restarts in a draining pod takes nothing.

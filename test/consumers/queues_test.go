@@ -50,9 +50,11 @@ func natsJetStream(t *testing.T) queue {
 	return queue{
 		send: func(t *testing.T, urls []string) {
 			for _, url := range urls {
-				if _, err := js.Publish(t.Context(), "work", []byte(url)); err != nil {
+				sent, err := js.Publish(t.Context(), "work", []byte(url))
+				if err != nil {
 					t.Fatal(err)
 				}
+				servers.AwaitCounted(t, consumer, sent)
 			}
 		},
 		waiting:  func(t *testing.T) int { return int(info(t).NumPending) },

@@ -95,11 +95,7 @@ func TestNATSPermissionsSuffice(t *testing.T) {
 
 	source := capacityv1alpha1.NATSJetStreamSource{URL: "nats://n", Stream: "STATUS", Consumer: "workers"}
 	reader := connect(t, natsqueue.Open, queue.KindNATS, s.Addr().String(), "")
-	// The server counts what is pending a moment after it has acknowledged a message to its sender.
-	var backlog int64
-	for deadline := time.Now().Add(10 * time.Second); backlog != 3 && time.Now().Before(deadline); {
-		backlog = readAll(t, reader, &capacityv1alpha1.Queue{Name: "status", QueueSource: capacityv1alpha1.QueueSource{NATSJetStream: source}})[0]
-	}
+	backlog := readAll(t, reader, &capacityv1alpha1.Queue{Name: "status", QueueSource: capacityv1alpha1.QueueSource{NATSJetStream: source}})[0]
 	if backlog != 3 {
 		t.Errorf("backlog %d, want 3", backlog)
 	}
@@ -121,13 +117,16 @@ func fillStream(t *testing.T, url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "workers", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+	workers, err := stream.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "workers", AckPolicy: jetstream.AckExplicitPolicy})
+	if err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if _, err := js.Publish(t.Context(), "status", nil); err != nil {
+		sent, err := js.Publish(t.Context(), "status", nil)
+		if err != nil {
 			t.Fatal(err)
 		}
+		servers.AwaitCounted(t, workers, sent)
 	}
 }
 

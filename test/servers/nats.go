@@ -4,14 +4,17 @@
 package servers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // NATSOptions are how a NATS server with JetStream is to be started.
@@ -62,6 +65,25 @@ func StartNATS(t testing.TB, o NATSOptions) *NATS {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// AwaitCounted waits until a consumer of all of a stream counts a message that was sent: the server acknowledges a message to its sender a moment before.
+func AwaitCounted(t testing.TB, c jetstream.Consumer, sent *jetstream.PubAck) {
+	t.Helper()
+	deadline := time.Now().Add(startTimeout)
+	for {
+		info, err := c.Info(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Delivered.Stream+info.NumPending >= sent.Sequence {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("of %d messages, %d were delivered and %d wait", sent.Sequence, info.Delivered.Stream, info.NumPending)
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // Address is host:port.
