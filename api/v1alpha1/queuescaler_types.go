@@ -240,14 +240,14 @@ type QueueSource struct {
 	// +optional
 	NATSJetStream NATSJetStreamSource `json:"natsJetStream,omitzero"`
 
-	// redis reads lists, sorted sets, or a stream with its consumer group. Example:
+	// redis reads lists, sorted sets, or a stream with its consumer group. Its url ends with the database; rediss:// is TLS. Example:
 	//   redis:
 	//     url: redis://redis.chat:6379/0
 	//     list: {keys: [jobs]}
 	// +optional
 	Redis RedisSource `json:"redis,omitzero"`
 
-	// rabbitMQ reads a classic or quorum queue of RabbitMQ through its management API. Example:
+	// rabbitMQ reads a classic or quorum queue of RabbitMQ through its management API, whose url this is; https:// is TLS, at port 15671 where none is given. Example:
 	//   rabbitMQ:
 	//     url: http://rabbitmq.chat:15672
 	//     queue: mail
@@ -255,7 +255,8 @@ type QueueSource struct {
 	// +optional
 	RabbitMQ RabbitMQSource `json:"rabbitMQ,omitzero"`
 
-	// kafka reads a topic through its consumer group. Example:
+	// kafka reads a topic through its consumer group. Its url is one bootstrap address: the other brokers are learnt from it. With tls, each broker's certificate has to be
+	// valid for the name by which the cluster tells of it, or for tls.serverName where that is set. Example:
 	//   kafka:
 	//     url: kafka://kafka.chat:9092
 	//     topic: orders
@@ -263,7 +264,7 @@ type QueueSource struct {
 	// +optional
 	Kafka KafkaSource `json:"kafka,omitzero"`
 
-	// postgreSQL reads a queue that is a table, by a query. Example:
+	// postgreSQL reads a queue that is a table, by a query. Its url ends with the database. Example:
 	//   postgreSQL:
 	//     url: postgres://db.shop:5432/orders
 	//     query: SELECT count(*) AS depth FROM jobs WHERE state = 'waiting'
@@ -271,7 +272,7 @@ type QueueSource struct {
 	// +optional
 	PostgreSQL PostgreSQLSource `json:"postgreSQL,omitzero"`
 
-	// prometheus reads a queue of which Prometheus tells, by a query for each number. Example:
+	// prometheus reads a queue of which Prometheus tells, by a query for each number. Its url is what comes before /api/v1. Example:
 	//   prometheus:
 	//     url: http://prometheus.monitoring:9090
 	//     depthQuery: sum(mail_queue_messages)
@@ -281,14 +282,10 @@ type QueueSource struct {
 
 // NATSJetStreamSource is a durable consumer of a JetStream stream.
 //
-// +kubebuilder:validation:XValidation:rule="self.url.matches('^(nats|tls)://')",message="natsJetStream.url must begin with nats:// or tls://, for example nats://nats.chat:4222"
-// +kubebuilder:validation:XValidation:rule="!self.url.contains('@')",message="natsJetStream.url must not carry credentials; put them into a Secret and name it in natsJetStream.auth.secretRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.url) || self.url.matches('^(nats|tls)://')",message="natsJetStream.url must begin with nats:// or tls://, for example nats://nats.chat:4222"
 type NATSJetStreamSource struct {
-	// url of the server, for example nats://nats.chat:4222. Credentials do not belong here: see auth.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=512
-	URL string `json:"url,omitempty"`
+	Server `json:",inline"`
+
 	// stream is the name of the stream.
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -301,25 +298,15 @@ type NATSJetStreamSource struct {
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\r\\n.*>/\\\\\\\\]+$')",message="natsJetStream.consumer must be a durable consumer's name: no spaces, '.', '*', '>', '/' or backslash"
 	Consumer string `json:"consumer,omitempty"`
-	// auth names the Secret with the credentials: username and password, or token.
-	// +optional
-	Auth Auth `json:"auth,omitzero"`
-	// tls makes the connection a TLS one and says whom to trust.
-	// +optional
-	TLS *TLS `json:"tls,omitempty"`
 }
 
 // RedisSource is a queue in Redis, in exactly one of three forms.
 //
 // +kubebuilder:validation:XValidation:rule="[has(self.list), has(self.sortedSet), has(self.stream)].filter(s, s).size() == 1",message="exactly one of redis.list, redis.sortedSet and redis.stream must be set"
-// +kubebuilder:validation:XValidation:rule="self.url.matches('^rediss?://')",message="redis.url must begin with redis:// or rediss:// (TLS), for example redis://redis.chat:6379/0"
-// +kubebuilder:validation:XValidation:rule="!self.url.contains('@')",message="redis.url must not carry credentials; put them into a Secret and name it in redis.auth.secretRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.url) || self.url.matches('^rediss?://')",message="redis.url must begin with redis:// or rediss:// (TLS), for example redis://redis.chat:6379/0"
 type RedisSource struct {
-	// url of the server and its database, for example redis://redis.chat:6379/0; rediss:// for TLS. Credentials do not belong here: see auth.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=512
-	URL string `json:"url,omitempty"`
+	Server `json:",inline"`
+
 	// list reads the length of one or more lists (Celery, Sidekiq, BullMQ, RPUSH/BLPOP). Example, for a BullMQ queue named mail:
 	//   list:
 	//     keys: ["bull:mail:wait"]
@@ -334,12 +321,6 @@ type RedisSource struct {
 	//   stream: {key: orders, group: workers}
 	// +optional
 	Stream RedisStream `json:"stream,omitzero"`
-	// auth names the Secret with the credentials: password, and username where Redis has ACLs.
-	// +optional
-	Auth Auth `json:"auth,omitzero"`
-	// tls makes the connection a TLS one and says whom to trust.
-	// +optional
-	TLS *TLS `json:"tls,omitempty"`
 }
 
 // RedisKeys are lists or sorted sets that make up one queue, and optional counters.
@@ -384,38 +365,6 @@ type RedisStream struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	Group string `json:"group,omitempty"`
-}
-
-// Auth names where credentials are.
-type Auth struct {
-	// secretRef names a Secret in the namespace of the QueueScaler, with the keys username and password, or token.
-	// +required
-	SecretRef SecretReference `json:"secretRef,omitzero"`
-}
-
-// TLS says how the server is verified.
-//
-// +kubebuilder:validation:MinProperties=0
-type TLS struct {
-	// secretRef names a Secret in the namespace of the QueueScaler. Its key ca.crt is the CA to trust; tls.crt and tls.key, if present, are the client's certificate and key.
-	// Absent means the system's CAs and no client certificate.
-	// +optional
-	SecretRef SecretReference `json:"secretRef,omitzero"`
-	// serverName is the name that the server's certificate must be valid for. Absent means the url's host.
-	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	ServerName string `json:"serverName,omitempty"`
-}
-
-// SecretReference is a Secret in the namespace of the QueueScaler.
-type SecretReference struct {
-	// name of the Secret.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
-	Name string `json:"name,omitempty"`
 }
 
 // Objective is what the number of replicas has to achieve.

@@ -5,15 +5,11 @@ package v1alpha1
 
 // KafkaSource is a topic and the consumer group that reads it.
 //
-// +kubebuilder:validation:XValidation:rule="self.url.matches('^kafka://[^,/]+$')",message="kafka.url must be kafka:// and one bootstrap address, for example kafka://kafka.chat:9092; the other brokers are learnt from it"
-// +kubebuilder:validation:XValidation:rule="!self.url.contains('@')",message="kafka.url must not carry credentials; put them into a Secret and name it in kafka.auth.secretRef"
-// +kubebuilder:validation:XValidation:rule="has(self.auth) == has(self.mechanism)",message="kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.url) || self.url.matches('^kafka://[^,/]+$')",message="kafka.url must be kafka:// and one bootstrap address, for example kafka://kafka.chat:9092; the other brokers are learnt from it"
+// +kubebuilder:validation:XValidation:rule="has(self.serverRef) || has(self.auth) == has(self.mechanism)",message="kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
 type KafkaSource struct {
-	// url of one bootstrap address, for example kafka://kafka.chat:9092. The other brokers are learnt from it. Credentials do not belong here: see auth.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=512
-	URL string `json:"url,omitempty"`
+	Server `json:",inline"`
+
 	// topic that the target's pods read.
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -34,16 +30,9 @@ type KafkaSource struct {
 	// +kubebuilder:validation:items:Minimum=0
 	// +kubebuilder:validation:items:Maximum=1000000
 	Partitions []int32 `json:"partitions,omitempty"`
-	// mechanism of SASL by which auth is used: Plain (which sends the password itself; use it with tls), ScramSHA256 or ScramSHA512.
+	// mechanism of SASL by which auth is used, or that of the QueueServer: Plain (which sends the password itself; use it with tls), ScramSHA256 or ScramSHA512.
 	// +optional
 	Mechanism KafkaMechanism `json:"mechanism,omitempty"`
-	// auth names the Secret with the credentials: username and password.
-	// +optional
-	Auth Auth `json:"auth,omitzero"`
-	// tls makes the connections to all brokers TLS ones and says whom to trust. Each broker's certificate has to be valid for the name by which
-	// the cluster tells of it, or for serverName where that is set.
-	// +optional
-	TLS *TLS `json:"tls,omitempty"`
 }
 
 // KafkaMechanism is a mechanism of SASL.

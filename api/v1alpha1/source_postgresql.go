@@ -5,14 +5,10 @@ package v1alpha1
 
 // PostgreSQLSource is a queue in a table of PostgreSQL, read by a query.
 //
-// +kubebuilder:validation:XValidation:rule="self.url.matches('^postgres(ql)?://[^/?#]+/[^/?#]+$')",message="postgreSQL.url must begin with postgres:// or postgresql:// and end with the database, for example postgres://db.shop:5432/orders"
-// +kubebuilder:validation:XValidation:rule="!self.url.contains('@')",message="postgreSQL.url must not carry credentials; put them into a Secret and name it in postgreSQL.auth.secretRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.url) || self.url.matches('^postgres(ql)?://[^/?#]+/[^/?#]+$')",message="postgreSQL.url must begin with postgres:// or postgresql:// and end with the database, for example postgres://db.shop:5432/orders"
 type PostgreSQLSource struct {
-	// url of the server and its database, for example postgres://db.shop:5432/orders. Credentials do not belong here: see auth.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=512
-	URL string `json:"url,omitempty"`
+	Server `json:",inline"`
+
 	// query is one SELECT that returns one row. Its columns go by their names: depth, the messages that wait, is required; in_flight, arrived_total, completed_total and oldest_age_seconds are optional.
 	// It runs at each poll in a read-only transaction, and is cancelled after 2 s. Example:
 	//   query: >-
@@ -24,10 +20,4 @@ type PostgreSQLSource struct {
 	// +kubebuilder:validation:MaxLength=4096
 	// +kubebuilder:validation:XValidation:rule="self.matches('(?i)^\\\\s*(select|with)\\\\b')",message="postgreSQL.query must be one SELECT, so it has to begin with SELECT or WITH, for example SELECT count(*) AS depth FROM jobs WHERE state = 'waiting'"
 	Query string `json:"query,omitempty"`
-	// auth names the Secret with the credentials: username and password.
-	// +optional
-	Auth Auth `json:"auth,omitzero"`
-	// tls makes the connection a TLS one and says whom to trust.
-	// +optional
-	TLS *TLS `json:"tls,omitempty"`
 }

@@ -5,14 +5,10 @@ package v1alpha1
 
 // PrometheusSource is a queue of which Prometheus, or a server with its HTTP API, tells by instant queries.
 //
-// +kubebuilder:validation:XValidation:rule="self.url.matches('^https?://')",message="prometheus.url must begin with http:// or https://, for example http://prometheus.monitoring:9090"
-// +kubebuilder:validation:XValidation:rule="!self.url.contains('@')",message="prometheus.url must not carry credentials; put them into a Secret and name it in prometheus.auth.secretRef"
+// +kubebuilder:validation:XValidation:rule="!has(self.url) || self.url.matches('^https?://')",message="prometheus.url must begin with http:// or https://, for example http://prometheus.monitoring:9090"
 type PrometheusSource struct {
-	// url of the server, with what comes before /api/v1, for example http://prometheus.monitoring:9090. Credentials do not belong here: see auth.
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=512
-	URL string `json:"url,omitempty"`
+	Server `json:",inline"`
+
 	// depthQuery tells the messages that wait. Like the other queries it is PromQL for one number: a scalar, or a vector of one element. An empty result is no zero: the queue is missing then. Example:
 	//   depthQuery: sum(rabbitmq_queue_messages_ready{queue="mail"})
 	// +required
@@ -40,10 +36,4 @@ type PrometheusSource struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	OldestAgeSecondsQuery string `json:"oldestAgeSecondsQuery,omitempty"`
-	// auth names the Secret with the credentials: username and password, or a bearer token.
-	// +optional
-	Auth Auth `json:"auth,omitzero"`
-	// tls says whom to trust; https:// does the same with the system's CAs.
-	// +optional
-	TLS *TLS `json:"tls,omitempty"`
 }

@@ -192,7 +192,7 @@ func (b *bench) create(ctx context.Context, name string, fromZero bool) error {
 			ScaleTargetRef: capacityv1alpha1.ScaleTargetReference{Name: name},
 			MaxReplicas:    full,
 			Queues: []capacityv1alpha1.Queue{{Name: "jobs", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{
-				URL: b.url, List: capacityv1alpha1.RedisKeys{Keys: []string{name}, InFlightKeys: []string{name + ":active"}},
+				Server: capacityv1alpha1.Server{URL: b.url}, List: capacityv1alpha1.RedisKeys{Keys: []string{name}, InFlightKeys: []string{name + ":active"}},
 			}}}},
 			Objective: capacityv1alpha1.Objective{Backlog: capacityv1alpha1.BacklogObjective{PerReplica: perReplica}},
 			Rollout:   &capacityv1alpha1.Rollout{SoakSeconds: ptr.To[int32](0)},

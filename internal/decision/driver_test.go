@@ -24,7 +24,7 @@ import (
 // orders is a spec with a queue and a driver.
 func orders() capacityv1alpha1.QueueScalerSpec {
 	redis := func(key string) capacityv1alpha1.RedisSource {
-		return capacityv1alpha1.RedisSource{URL: "redis://r:6379/0", Stream: capacityv1alpha1.RedisStream{Key: key, Group: "workers"}}
+		return capacityv1alpha1.RedisSource{Server: capacityv1alpha1.Server{URL: "redis://r:6379/0"}, Stream: capacityv1alpha1.RedisStream{Key: key, Group: "workers"}}
 	}
 	return capacityv1alpha1.QueueScalerSpec{
 		MaxReplicas: 40, Queues: []capacityv1alpha1.Queue{{Name: "orders", QueueSource: capacityv1alpha1.QueueSource{Redis: redis("mails")}}},

@@ -81,45 +81,31 @@ var examples = map[string]string{
 // secure is the scheme that says of a kind what its tls does.
 var secure = map[string]string{"nats": "tls", "redis": "rediss", "http": "https"}
 
-// settings are what all sources have in common.
-type settings struct {
-	url  string
-	kind string
-	auth string
-	tls  *capacityv1alpha1.TLS
-}
-
-func settingsOf(q *capacityv1alpha1.Queue) settings {
-	switch {
-	case q.NATSJetStream.URL != "":
-		return settings{q.NATSJetStream.URL, KindNATS, q.NATSJetStream.Auth.SecretRef.Name, q.NATSJetStream.TLS}
-	case q.Redis.URL != "":
-		return settings{q.Redis.URL, KindRedis, q.Redis.Auth.SecretRef.Name, q.Redis.TLS}
-	case q.PostgreSQL.URL != "":
-		return settings{q.PostgreSQL.URL, KindPostgreSQL, q.PostgreSQL.Auth.SecretRef.Name, q.PostgreSQL.TLS}
-	case q.Kafka.URL != "":
-		return settings{q.Kafka.URL, KindKafka, q.Kafka.Auth.SecretRef.Name, q.Kafka.TLS}
-	case q.RabbitMQ.URL != "":
-		return settings{q.RabbitMQ.URL, KindRabbitMQ, q.RabbitMQ.Auth.SecretRef.Name, q.RabbitMQ.TLS}
-	case q.Prometheus.URL != "":
-		return settings{q.Prometheus.URL, KindPrometheus, q.Prometheus.Auth.SecretRef.Name, q.Prometheus.TLS}
-	default:
-		return settings{}
+// serverOf is the kind of server that a source is read from, and where that is.
+func serverOf(s *capacityv1alpha1.QueueSource) (string, *capacityv1alpha1.Server) {
+	for kind, server := range map[string]*capacityv1alpha1.Server{
+		KindNATS: &s.NATSJetStream.Server, KindRedis: &s.Redis.Server, KindRabbitMQ: &s.RabbitMQ.Server,
+		KindKafka: &s.Kafka.Server, KindPostgreSQL: &s.PostgreSQL.Server, KindPrometheus: &s.Prometheus.Server,
+	} {
+		if server.URL != "" || server.ServerRef.Name != "" {
+			return kind, server
+		}
 	}
+	return "", &capacityv1alpha1.Server{}
 }
 
 // endpointOf is where q is read, or why its url cannot be used. The url itself is not repeated: it might carry credentials.
 func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
-	s := settingsOf(q)
+	kind, server := serverOf(&q.QueueSource)
 	refuse := func(what string) (Endpoint, *Failure) {
 		return Endpoint{}, &Failure{Reason: capacityv1alpha1.ReasonAddressRefused, Subject: "the url of queue " + q.Name, What: what,
-			Remedy: "Give a url such as " + cmp.Or(examples[s.kind], examples[KindNATS])}
+			Remedy: "Give a url such as " + cmp.Or(examples[kind], examples[KindNATS])}
 	}
-	u, err := url.Parse(s.url)
+	u, err := url.Parse(server.URL)
 	if err != nil {
 		return refuse("malformed")
 	}
-	scheme, known := kinds[s.kind][u.Scheme]
+	scheme, known := kinds[kind][u.Scheme]
 	switch {
 	case !known:
 		return refuse("of a scheme that its source does not have")
@@ -128,7 +114,7 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(u.Hostname(), ", %"):
 		return refuse("refused because it is not just a host, a port and a path,")
 	}
-	e := Endpoint{Kind: s.kind, Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: u.Port(), Path: strings.Trim(u.Path, "/"), TLS: scheme.tls || s.tls != nil, Mechanism: q.Kafka.Mechanism}
+	e := Endpoint{Kind: kind, Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: u.Port(), Path: strings.Trim(u.Path, "/"), TLS: scheme.tls || server.TLS != nil, Mechanism: q.Kafka.Mechanism}
 	if with := secure[e.Scheme]; e.TLS && with != "" {
 		e.Scheme = with
 	}
@@ -140,8 +126,8 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 	}
 	if e.TLS {
 		e.ServerName = e.Host
-		if s.tls != nil && s.tls.ServerName != "" {
-			e.ServerName = s.tls.ServerName
+		if server.TLS != nil && server.TLS.ServerName != "" {
+			e.ServerName = server.TLS.ServerName
 		}
 	}
 	if ip, err := netip.ParseAddr(e.Host); err == nil && refused(ip) {

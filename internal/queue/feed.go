@@ -55,12 +55,12 @@ type feed struct {
 func (p *Pool) newFeed(sub Subscriber, q *capacityv1alpha1.Queue, now time.Time) *feed {
 	f := &feed{subscriber: sub, queue: q.DeepCopy(), poll: p.pollOf(q), quality: Unavailable, since: now}
 	f.endpoint, f.refused = endpointOf(q)
-	s := settingsOf(q)
-	if s.auth != "" {
-		f.auth = types.NamespacedName{Namespace: sub.Namespace, Name: s.auth}
+	_, server := serverOf(&q.QueueSource)
+	if auth := server.Auth.SecretRef.Name; auth != "" {
+		f.auth = types.NamespacedName{Namespace: sub.Namespace, Name: auth}
 	}
-	if s.tls != nil && s.tls.SecretRef.Name != "" {
-		f.tls = types.NamespacedName{Namespace: sub.Namespace, Name: s.tls.SecretRef.Name}
+	if server.TLS != nil && server.TLS.SecretRef.Name != "" {
+		f.tls = types.NamespacedName{Namespace: sub.Namespace, Name: server.TLS.SecretRef.Name}
 	}
 	return f
 }
@@ -72,7 +72,8 @@ func (p *Pool) pollOf(q *capacityv1alpha1.Queue) time.Duration {
 	if q.PollSeconds > 0 {
 		return time.Duration(q.PollSeconds) * time.Second
 	}
-	return max(p.options.DefaultPoll, slowest[settingsOf(q).kind])
+	kind, _ := serverOf(&q.QueueSource)
+	return max(p.options.DefaultPoll, slowest[kind])
 }
 
 // accept keeps a reading. It is true when value or quality changed.

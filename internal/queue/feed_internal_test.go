@@ -90,11 +90,11 @@ func TestEndpointsOfKinds(t *testing.T) {
 		source capacityv1alpha1.QueueSource
 		want   string
 	}{
-		{capacityv1alpha1.QueueSource{RabbitMQ: capacityv1alpha1.RabbitMQSource{URL: "http://r", TLS: &capacityv1alpha1.TLS{}}}, "https://r:15671"},
-		{capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{URL: "http://p/tenant", TLS: &capacityv1alpha1.TLS{}}}, "https://p:443/tenant"},
-		{capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{URL: "http://p:9090"}}, "http://p:9090"},
-		{capacityv1alpha1.QueueSource{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{URL: "nats://n", TLS: &capacityv1alpha1.TLS{}}}, "tls://n:4222"},
-		{capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{URL: "kafka://k"}}, "kafka://k:9092"},
+		{capacityv1alpha1.QueueSource{RabbitMQ: capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: "http://r", TLS: &capacityv1alpha1.TLS{}}}}, "https://r:15671"},
+		{capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{Server: capacityv1alpha1.Server{URL: "http://p/tenant", TLS: &capacityv1alpha1.TLS{}}}}, "https://p:443/tenant"},
+		{capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{Server: capacityv1alpha1.Server{URL: "http://p:9090"}}}, "http://p:9090"},
+		{capacityv1alpha1.QueueSource{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{Server: capacityv1alpha1.Server{URL: "nats://n", TLS: &capacityv1alpha1.TLS{}}}}, "tls://n:4222"},
+		{capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{Server: capacityv1alpha1.Server{URL: "kafka://k"}}}, "kafka://k:9092"},
 	} {
 		if e, failure := endpointOf(&capacityv1alpha1.Queue{Name: "q", QueueSource: c.source}); failure != nil || e.URL() != c.want {
 			t.Errorf("%s, %v; want %s", e.URL(), failure, c.want)
@@ -105,7 +105,7 @@ func TestEndpointsOfKinds(t *testing.T) {
 			t.Errorf("there is no example of kind %s", kind)
 		}
 	}
-	wrong := capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{URL: "ftp://x"}}
+	wrong := capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{Server: capacityv1alpha1.Server{URL: "ftp://x"}}}
 	if _, failure := endpointOf(&capacityv1alpha1.Queue{Name: "q", QueueSource: wrong}); !strings.Contains(failure.Remedy, examples[KindPrometheus]) {
 		t.Errorf("%+v, want the example of Prometheus", failure)
 	}
@@ -116,7 +116,7 @@ func FuzzEndpoint(f *testing.F) {
 		f.Add(url)
 	}
 	f.Fuzz(func(t *testing.T, url string) {
-		q := capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url}}}
+		q := capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{Server: capacityv1alpha1.Server{URL: url}}}}
 		e, failure := endpointOf(&q)
 		if (failure == nil) == (e == Endpoint{}) {
 			t.Fatalf("%q: %+v and %v", url, e, failure)
@@ -134,8 +134,8 @@ func FuzzEndpoint(f *testing.F) {
 
 func TestPollOf(t *testing.T) {
 	p := NewPool(Options{})
-	redis := capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: "redis://r"}}
-	prometheus := capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{URL: "http://p"}}
+	redis := capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{Server: capacityv1alpha1.Server{URL: "redis://r"}}}
+	prometheus := capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{Server: capacityv1alpha1.Server{URL: "http://p"}}}
 	for _, c := range []struct {
 		queue capacityv1alpha1.Queue
 		want  time.Duration

@@ -208,23 +208,23 @@ func subscriber(i int) queue.Subscriber {
 }
 
 func consumerQueue(url, stream, consumer string) capacityv1alpha1.Queue {
-	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{URL: url, Stream: stream, Consumer: consumer}}}
+	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{Server: capacityv1alpha1.Server{URL: url}, Stream: stream, Consumer: consumer}}}
 }
 
 func listQueue(url string, keys ...string) capacityv1alpha1.Queue {
-	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url, List: capacityv1alpha1.RedisKeys{Keys: keys}}}}
+	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{Server: capacityv1alpha1.Server{URL: url}, List: capacityv1alpha1.RedisKeys{Keys: keys}}}}
 }
 
 func streamQueue(url, key, group string) capacityv1alpha1.Queue {
-	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url, Stream: capacityv1alpha1.RedisStream{Key: key, Group: group}}}}
+	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{Server: capacityv1alpha1.Server{URL: url}, Stream: capacityv1alpha1.RedisStream{Key: key, Group: group}}}}
 }
 
 func groupQueue(url, topic, group string) capacityv1alpha1.Queue {
-	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{URL: url, Topic: topic, Group: group}}}
+	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{Server: capacityv1alpha1.Server{URL: url}, Topic: topic, Group: group}}}
 }
 
 func rabbitQueue(url, name string) capacityv1alpha1.Queue {
-	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{RabbitMQ: capacityv1alpha1.RabbitMQSource{URL: url, Queue: name, Auth: authBy("creds")}}}
+	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{RabbitMQ: capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: url, Auth: authBy("creds")}, Queue: name}}}
 }
 
 func authBy(secret string) capacityv1alpha1.Auth {

@@ -26,7 +26,7 @@ const countJobs = "SELECT count(*) AS depth FROM jobs"
 
 func tableQueue(url, query string) capacityv1alpha1.Queue {
 	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{
-		PostgreSQL: capacityv1alpha1.PostgreSQLSource{URL: url, Query: query, Auth: authBy("creds")}}}
+		PostgreSQL: capacityv1alpha1.PostgreSQLSource{Server: capacityv1alpha1.Server{URL: url, Auth: authBy("creds")}, Query: query}}}
 }
 
 // newTableHarness is a harness with the right credentials of the role reader, in both namespaces.

@@ -53,7 +53,7 @@ func startExporter(t *testing.T) (*exporter, string) {
 
 func metricQueue(url, query string) capacityv1alpha1.Queue {
 	return capacityv1alpha1.Queue{Name: "q", PollSeconds: 1, QueueSource: capacityv1alpha1.QueueSource{
-		Prometheus: capacityv1alpha1.PrometheusSource{URL: url, DepthQuery: query}}}
+		Prometheus: capacityv1alpha1.PrometheusSource{Server: capacityv1alpha1.Server{URL: url}, DepthQuery: query}}}
 }
 
 func TestPrometheusReadings(t *testing.T) {

@@ -84,7 +84,7 @@ func work(t *testing.T, driver bool, hours int, deploy, inflation float64, units
 	qs := manifest(t)
 	if driver {
 		qs.Spec.Driver = capacityv1alpha1.Driver{Name: "presences",
-			QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: "redis://redis.chat:6379/0", Stream: capacityv1alpha1.RedisStream{Key: "presences", Group: "workers"}}}}
+			QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{Server: capacityv1alpha1.Server{URL: "redis://redis.chat:6379/0"}, Stream: capacityv1alpha1.RedisStream{Key: "presences", Group: "workers"}}}}
 	}
 	o := &witness{QueueScaler: &QueueScaler{Label: "queuescaler", Manifest: qs}, first: -1}
 	Run(s, o, 1)

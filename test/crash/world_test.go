@@ -208,7 +208,7 @@ func (w *world) start() {
 			MinReplicas:    ptr.To(int32(1)),
 			MaxReplicas:    5,
 			Queues: []capacityv1alpha1.Queue{{Name: "jobs", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{
-				URL: shared.redis.URL(), List: capacityv1alpha1.RedisKeys{Keys: []string{w.namespace}},
+				Server: capacityv1alpha1.Server{URL: shared.redis.URL()}, List: capacityv1alpha1.RedisKeys{Keys: []string{w.namespace}},
 			}}}},
 			Objective: capacityv1alpha1.Objective{Backlog: capacityv1alpha1.BacklogObjective{PerReplica: 10}},
 			Standby:   capacityv1alpha1.Standby{Replicas: slots, Gate: capacityv1alpha1.GateFile},

@@ -93,7 +93,7 @@ func TestNATSPermissionsSuffice(t *testing.T) {
 	}
 	fillStream(t, s.ClientURL())
 
-	source := capacityv1alpha1.NATSJetStreamSource{URL: "nats://n", Stream: "STATUS", Consumer: "workers"}
+	source := capacityv1alpha1.NATSJetStreamSource{Server: capacityv1alpha1.Server{URL: "nats://n"}, Stream: "STATUS", Consumer: "workers"}
 	reader := connect(t, natsqueue.Open, queue.KindNATS, s.Addr().String(), "")
 	backlog := readAll(t, reader, &capacityv1alpha1.Queue{Name: "status", QueueSource: capacityv1alpha1.QueueSource{NATSJetStream: source}})[0]
 	if backlog != 3 {
@@ -154,9 +154,9 @@ func TestRedisPermissionsSuffice(t *testing.T) {
 
 	const url = "redis://r"
 	depths := readAll(t, connect(t, redisqueue.Open, queue.KindRedis, r.Address(), "0"),
-		&capacityv1alpha1.Queue{Name: "orders", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url,
+		&capacityv1alpha1.Queue{Name: "orders", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{Server: capacityv1alpha1.Server{URL: url},
 			Stream: capacityv1alpha1.RedisStream{Key: "orders", Group: "workers"}}}},
-		&capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{URL: url,
+		&capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{Server: capacityv1alpha1.Server{URL: url},
 			List: capacityv1alpha1.RedisKeys{Keys: []string{"bull:mail:wait"}, InFlightKeys: []string{"bull:mail:active"}, ArrivedTotalKey: "bull:mail:arrived"}}}},
 	)
 	if depths[0] != 2 || depths[1] != 3 {
@@ -172,7 +172,7 @@ func TestKafkaPermissionsSuffice(t *testing.T) {
 	k := servers.StartKafka(t, servers.KafkaOptions{Admin: "admin", Users: []servers.KafkaUser{{Mechanism: "PLAIN", Name: "reader", Password: "change-me", ACLs: acls}}})
 	k.Fill(t, "orders", 3, 6)
 	k.Commit(t, "billing", "orders", 1, 1, 1)
-	source := capacityv1alpha1.KafkaSource{URL: "kafka://k", Topic: "orders", Group: "billing"}
+	source := capacityv1alpha1.KafkaSource{Server: capacityv1alpha1.Server{URL: "kafka://k"}, Topic: "orders", Group: "billing"}
 	depths := readAll(t, connect(t, kafkaqueue.Open, queue.KindKafka, k.Address(), ""), &capacityv1alpha1.Queue{Name: "orders", QueueSource: capacityv1alpha1.QueueSource{Kafka: source}})
 	if depths[0] != 3 {
 		t.Errorf("backlog %d, want 3", depths[0])
@@ -213,7 +213,7 @@ func TestPostgreSQLPermissionsSuffice(t *testing.T) {
 	reader := connect(t, postgresqueue.Open, queue.KindPostgreSQL, p.Address(), "orders")
 	query := func(sql string) *capacityv1alpha1.Queue {
 		return &capacityv1alpha1.Queue{Name: "jobs", QueueSource: capacityv1alpha1.QueueSource{
-			PostgreSQL: capacityv1alpha1.PostgreSQLSource{URL: "postgres://p/orders", Query: sql}}}
+			PostgreSQL: capacityv1alpha1.PostgreSQLSource{Server: capacityv1alpha1.Server{URL: "postgres://p/orders"}, Query: sql}}}
 	}
 	jobs := query(marked(t, page, "postgresql query"))
 	failure := reader.Read(t.Context(), []*capacityv1alpha1.Queue{jobs}, func(_ int, r queue.Reading, f *queue.Failure) {
@@ -252,7 +252,7 @@ func TestRabbitMQPermissionsSuffice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	source := capacityv1alpha1.RabbitMQSource{URL: r.URL(), VHost: "chat", Queue: "mail"}
+	source := capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: r.URL()}, VHost: "chat", Queue: "mail"}
 	depths := readAll(t, connect(t, rabbitmqqueue.Open, queue.KindRabbitMQ, r.Address(), ""),
 		&capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{RabbitMQ: source}})
 	if depths[0] != 1 {

@@ -39,7 +39,7 @@ func TestARevisionThatMakesMoreWorkIsAdvisedAgainst(t *testing.T) {
 	s.sender.counts(counter, clicksPerMessage)
 	s.proven(deployment(fleet), s.watched(rollsBack, func(spec *capacityv1alpha1.QueueScalerSpec) {
 		spec.Driver = capacityv1alpha1.Driver{Name: "clicks", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{
-			URL: shared.redis.URL(), List: capacityv1alpha1.RedisKeys{Keys: []string{s.key + ":none"}, ArrivedTotalKey: counter}}}}
+			Server: capacityv1alpha1.Server{URL: shared.redis.URL()}, List: capacityv1alpha1.RedisKeys{Keys: []string{s.key + ":none"}, ArrivedTotalKey: counter}}}}
 	}))
 	if d := s.qs().Status.Driver; d == nil || d.Reason != capacityv1alpha1.ReasonReadingsFresh {
 		t.Errorf("status.driver is %+v", d)
@@ -87,7 +87,7 @@ func TestADriverThatCannotBeReadHoldsNothingUp(t *testing.T) {
 	w := newWorld(t)
 	qs := w.scaler(func(spec *capacityv1alpha1.QueueScalerSpec) {
 		spec.Driver = capacityv1alpha1.Driver{Name: "clicks", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{
-			URL: shared.redis.URL(), Stream: capacityv1alpha1.RedisStream{Key: w.key + ":none", Group: group}}}}
+			Server: capacityv1alpha1.Server{URL: shared.redis.URL()}, Stream: capacityv1alpha1.RedisStream{Key: w.key + ":none", Group: group}}}}
 	})
 	w.settled(deployment(2), qs)
 	w.await("what is wrong with the driver", func() (bool, string) {

@@ -127,7 +127,7 @@ func publish(t *testing.T, js jetstream.JetStream, n int) {
 
 func fromJetStream(server *servers.NATS) func(*capacityv1alpha1.QueueScalerSpec) {
 	return func(s *capacityv1alpha1.QueueScalerSpec) {
-		s.Queues = []capacityv1alpha1.Queue{{Name: "jobs", QueueSource: capacityv1alpha1.QueueSource{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{URL: server.URL(), Stream: "JOBS", Consumer: "workers"}}}}
+		s.Queues = []capacityv1alpha1.Queue{{Name: "jobs", QueueSource: capacityv1alpha1.QueueSource{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{Server: capacityv1alpha1.Server{URL: server.URL()}, Stream: "JOBS", Consumer: "workers"}}}}
 	}
 }
 

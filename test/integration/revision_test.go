@@ -58,7 +58,7 @@ func newService(t *testing.T) *service {
 func (s *service) watched(change ...func(*capacityv1alpha1.QueueScalerSpec)) *capacityv1alpha1.QueueScaler {
 	base := func(spec *capacityv1alpha1.QueueScalerSpec) {
 		spec.MinReplicas, spec.MaxReplicas = ptr.To(int32(fleet)), fleet+2
-		spec.Queues[0].Redis = capacityv1alpha1.RedisSource{URL: shared.redis.URL(), Stream: capacityv1alpha1.RedisStream{Key: s.key, Group: group}}
+		spec.Queues[0].Redis = capacityv1alpha1.RedisSource{Server: capacityv1alpha1.Server{URL: shared.redis.URL()}, Stream: capacityv1alpha1.RedisStream{Key: s.key, Group: group}}
 		spec.Objective = capacityv1alpha1.Objective{Drain: capacityv1alpha1.DrainObjective{Seconds: 60, MessagesPerSecondPerReplica: "10"}}
 		spec.Rollout.RollbackPlan = plan
 		spec.Behavior = &capacityv1alpha1.Behavior{ScaleUp: &capacityv1alpha1.ScalingRules{SelectPolicy: capacityv1alpha1.SelectDisabled}}

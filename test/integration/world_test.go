@@ -118,7 +118,7 @@ func (w *world) scaler(change ...func(*capacityv1alpha1.QueueScalerSpec)) *capac
 			MinReplicas:    ptr.To(int32(2)),
 			MaxReplicas:    20,
 			Queues: []capacityv1alpha1.Queue{{Name: "jobs", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{
-				URL: shared.redis.URL(), List: capacityv1alpha1.RedisKeys{Keys: []string{w.key}},
+				Server: capacityv1alpha1.Server{URL: shared.redis.URL()}, List: capacityv1alpha1.RedisKeys{Keys: []string{w.key}},
 			}}}},
 			Objective: capacityv1alpha1.Objective{Backlog: capacityv1alpha1.BacklogObjective{PerReplica: 10}},
 			Rollout:   &capacityv1alpha1.Rollout{SoakSeconds: ptr.To(int32(0))},

@@ -123,7 +123,7 @@ type result struct {
 }
 
 func source(vhost, name string) capacityv1alpha1.RabbitMQSource {
-	return capacityv1alpha1.RabbitMQSource{URL: server.URL(), VHost: vhost, Queue: name}
+	return capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: server.URL()}, VHost: vhost, Queue: name}
 }
 
 func read(t *testing.T, reader queue.Reader, sources ...capacityv1alpha1.RabbitMQSource) []result {
