@@ -399,7 +399,7 @@ type DrainObjective struct {
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=100
 	TargetUtilizationPercent int32 `json:"targetUtilizationPercent,omitempty"`
-	// concurrency is the number of messages that one replica works on at once. A backlog of B messages never needs more than B/concurrency replicas. For Kafka it is the number of consumers that one replica runs: topics of P partitions never need more than P/concurrency replicas. Default 1.
+	// concurrency is the number of messages that one replica works on at once. A backlog of B messages never needs more than B/concurrency replicas. Default 1.
 	// +optional
 	// +default=1
 	// +kubebuilder:validation:Minimum=1
