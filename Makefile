@@ -85,6 +85,10 @@ replay-incident: ## The incident by each policy, simulated; writes out/replay-in
 bench-reaction: test-needs build cluster-binary ## From a backlog to added replicas (SCALERS=100)
 	go run ./hack/bench-reaction -scalers $(SCALERS) -manager bin/manager
 
+.PHONY: bench-readers
+bench-readers: test-needs ## What it costs to read 1,000 queues of a server each second
+	go run ./hack/bench-readers
+
 .PHONY: bench-verdict
 bench-verdict: ## False alarms and power of the verdict on a revision
 	go run ./hack/bench-verdict

@@ -207,6 +207,7 @@ type Queue struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.list) || has(self.redis.list.arrivedTotalKey)",message="driver.redis.list needs arrivedTotalKey, because the length of a list does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
 // +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.sortedSet) || has(self.redis.sortedSet.arrivedTotalKey)",message="driver.redis.sortedSet needs arrivedTotalKey, because the size of a sorted set does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
+// +kubebuilder:validation:XValidation:rule="!has(self.rabbitMQ) || !has(self.rabbitMQ.url) || !self.rabbitMQ.url.startsWith('amqp')",message="driver.rabbitMQ.url must be that of the management API, because over AMQP nothing tells how much arrived; begin it with http:// or https://"
 // +kubebuilder:validation:XValidation:rule="!has(self.postgreSQL) || self.postgreSQL.query.lowerAscii().contains('arrived_total')",message="driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
 // +kubebuilder:validation:XValidation:rule="!has(self.prometheus) || has(self.prometheus.arrivedTotalQuery)",message="driver.prometheus needs arrivedTotalQuery, because the depth of a queue does not tell how much arrived; give a query for a counter of all that ever arrived"
 type Driver struct {
@@ -247,7 +248,8 @@ type QueueSource struct {
 	// +optional
 	Redis RedisSource `json:"redis,omitzero"`
 
-	// rabbitMQ reads a classic or quorum queue of RabbitMQ through its management API, whose url this is; https:// is TLS, at port 15671 where none is given. Example:
+	// rabbitMQ reads a classic or quorum queue of RabbitMQ through its management API, whose url this is; https:// is TLS, at port 15671 where none is given.
+	// Without that API a url of amqp:// or amqps:// reads how much waits, but neither what is in flight nor rates. Example:
 	//   rabbitMQ:
 	//     url: http://rabbitmq.chat:15672
 	//     queue: mail

@@ -31,7 +31,8 @@ type Endpoint struct {
 	Kind, Scheme string
 	// Host is a name in lower case or an IP address; Port is a number.
 	Host, Port string
-	// Path of the url without slashes around it: the database of Redis, by number, or of PostgreSQL, by name; else of an HTTP server.
+	// Path of the url without slashes around it: the database of Redis, by number, or of PostgreSQL, by name; the virtual host of AMQP, where that is not /;
+	// else of an HTTP server.
 	Path string
 	// Mechanism is how to log in to Kafka, empty without credentials.
 	Mechanism capacityv1alpha1.KafkaMechanism
@@ -62,7 +63,7 @@ type scheme struct {
 var kinds = map[string]map[string]scheme{
 	KindNATS:       {"nats": {"4222", false}, "tls": {"4222", true}},
 	KindRedis:      {"redis": {"6379", false}, "rediss": {"6379", true}},
-	KindRabbitMQ:   {"http": {"15672", false}, "https": {"15671", true}},
+	KindRabbitMQ:   {"http": {"15672", false}, "https": {"15671", true}, "amqp": {"5672", false}, "amqps": {"5671", true}},
 	KindKafka:      {"kafka": {"9092", false}},
 	KindPostgreSQL: {"postgres": {"5432", false}, "postgresql": {"5432", false}},
 	KindPrometheus: {"http": {"80", false}, "https": {"443", true}},
@@ -79,7 +80,7 @@ var examples = map[string]string{
 }
 
 // secure is the scheme that says of a kind what its tls does.
-var secure = map[string]string{"nats": "tls", "redis": "rediss", "http": "https"}
+var secure = map[string]string{"nats": "tls", "redis": "rediss", "http": "https", "amqp": "amqps"}
 
 // serverOf is the kind of server that a source is read from, and where that is.
 func serverOf(s *capacityv1alpha1.QueueSource) (string, *capacityv1alpha1.Server) {
@@ -135,6 +136,9 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 	if wrong := e.wrongPath(); wrong != "" {
 		return refuse(wrong)
 	}
+	if vhost := q.RabbitMQ.VHost; e.isAMQP() && vhost != "/" {
+		e.Path = vhost // a connection is one to a virtual host
+	}
 	if e.TLS {
 		e.ServerName = e.Host
 		if server.TLS != nil && server.TLS.ServerName != "" {
@@ -145,6 +149,10 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 		return Endpoint{}, addressRefused()
 	}
 	return e, nil
+}
+
+func (e *Endpoint) isAMQP() bool {
+	return e.Kind == KindRabbitMQ && strings.HasPrefix(e.Scheme, "amqp")
 }
 
 // wrongPath says what is wrong with the path; empty where nothing is. It brings scheme and database to one form.
@@ -161,6 +169,8 @@ func (e *Endpoint) wrongPath() string {
 			return "refused because it does not end with a database,"
 		}
 		e.Scheme = "postgres"
+	case e.isAMQP() && e.Path != "":
+		return "refused because it has a path, though the virtual host belongs into rabbitMQ.vhost,"
 	case (e.Kind == KindNATS || e.Kind == KindKafka) && e.Path != "":
 		return "refused because its server has no paths,"
 	}

@@ -234,7 +234,9 @@ func TestPostgreSQLPermissionsSuffice(t *testing.T) {
 	}
 }
 
-func TestRabbitMQPermissionsSuffice(t *testing.T) {
+// startMail starts RabbitMQ with a message in queue mail of virtual host chat, and the user of a block in the docs.
+func startMail(t *testing.T, block string) *servers.RabbitMQ {
+	t.Helper()
 	r := servers.StartRabbitMQ(t)
 	for _, request := range [][3]string{
 		{"PUT", "vhosts/chat", ""},
@@ -246,14 +248,33 @@ func TestRabbitMQPermissionsSuffice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for line := range strings.Lines(marked(t, read(t, "docs/queues/rabbitmq.md"), "rabbitmq permissions")) {
+	for line := range strings.Lines(marked(t, read(t, "docs/queues/rabbitmq.md"), block)) {
 		words := strings.Fields(line)
 		if err := r.Control(words[0], words[1:]...); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return r
+}
+
+func TestRabbitMQPermissionsSuffice(t *testing.T) {
+	r := startMail(t, "rabbitmq permissions")
 	source := capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: r.URL()}, VHost: "chat", Queue: "mail"}
 	depths := readAll(t, connect(t, rabbitmqqueue.Open, queue.KindRabbitMQ, r.Address(), ""),
+		&capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{RabbitMQ: source}})
+	if depths[0] != 1 {
+		t.Errorf("backlog %d, want 1", depths[0])
+	}
+}
+
+func TestRabbitMQPermissionsSufficeOverAMQP(t *testing.T) {
+	r := startMail(t, "rabbitmq amqp permissions")
+	open := func(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Failure) {
+		o.Endpoint.Scheme = "amqp"
+		return rabbitmqqueue.Open(ctx, o)
+	}
+	source := capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: "amqp://r"}, VHost: "chat", Queue: "mail"}
+	depths := readAll(t, connect(t, open, queue.KindRabbitMQ, r.AMQPAddress(), "chat"),
 		&capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{RabbitMQ: source}})
 	if depths[0] != 1 {
 		t.Errorf("backlog %d, want 1", depths[0])
