@@ -209,6 +209,7 @@ type Queue struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.sortedSet) || has(self.redis.sortedSet.arrivedTotalKey)",message="driver.redis.sortedSet needs arrivedTotalKey, because the size of a sorted set does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
 // +kubebuilder:validation:XValidation:rule="!has(self.postgreSQL) || self.postgreSQL.query.lowerAscii().contains('arrived_total')",message="driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
 // +kubebuilder:validation:XValidation:rule="!has(self.prometheus) || has(self.prometheus.arrivedTotalQuery)",message="driver.prometheus needs arrivedTotalQuery, because the depth of a queue does not tell how much arrived; give a query for a counter of all that ever arrived"
+// +kubebuilder:validation:XValidation:rule="!has(self.external)",message="driver.external does not exist, because an external scaler does not tell how much arrived; count the units of user work in another source, for example driver.prometheus with arrivedTotalQuery"
 type Driver struct {
 	// name of the unit of user work in messages, such as orders: "2.6 messages per unit of orders".
 	// +required
@@ -229,7 +230,7 @@ type Driver struct {
 // QueueSource is where something is read: exactly one kind of server.
 //
 // +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ), has(self.kafka), has(self.postgreSQL), has(self.prometheus)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL and prometheus must be set; a further queue is a further entry of queues"
+// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ), has(self.kafka), has(self.postgreSQL), has(self.prometheus), has(self.external)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus and external must be set; a further queue is a further entry of queues"
 type QueueSource struct {
 	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
 	//   natsJetStream:
@@ -278,6 +279,13 @@ type QueueSource struct {
 	//     depthQuery: sum(mail_queue_messages)
 	// +optional
 	Prometheus PrometheusSource `json:"prometheus,omitzero"`
+
+	// external asks an external scaler, by the gRPC protocol of KEDA. Its url has a port; grpcs:// is TLS. Example:
+	//   external:
+	//     url: grpc://scaler.chat:9090
+	//     metadata: {queue: mail}
+	// +optional
+	External ExternalSource `json:"external,omitzero"`
 }
 
 // NATSJetStreamSource is a durable consumer of a JetStream stream.
