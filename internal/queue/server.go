@@ -204,7 +204,14 @@ func (s *server) open(ctx context.Context) {
 		s.down(failure)
 		return
 	}
-	s.reader, s.proven, s.opened = reader, false, s.p.options.Clock.Now()
+	now := s.p.options.Clock.Now()
+	s.reader, s.proven, s.opened = reader, false, now
+	for f := range s.feeds {
+		s.watch(f)
+		if f.serverWide {
+			f.next = now // one that is polled seldom is not to fail for longer than its server
+		}
+	}
 }
 
 // credentials reads the Secrets of one of the feeds. Its contents live in options until the connection is made, and nowhere else.

@@ -36,7 +36,14 @@ const (
 	redialMost = 15 * time.Second
 )
 
-var quieten = sync.OnceFunc(func() { grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard)) })
+// The library's log is silenced before anything of the library runs, as it wants it: errors are values here.
+var _ = quieten()
+
+func quieten() grpclog.LoggerV2 {
+	quiet := grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard)
+	grpclog.SetLoggerV2(quiet)
+	return quiet
+}
 
 // link is a connection to a scaler, made again by the library when it ended.
 type link struct {
@@ -58,7 +65,6 @@ type link struct {
 
 // newLink makes one that does not connect yet. It uses no proxy, and asks nobody how to call.
 func newLink(o queue.ConnectOptions) (*link, error) {
-	quieten()
 	l := &link{token: o.Token, dial: o.Dial, secure: o.TLS != nil}
 	retry := backoff.DefaultConfig
 	retry.MaxDelay = redialMost
