@@ -400,7 +400,7 @@ func TestHostileExternal(t *testing.T) {
 		{"HTTP/1.1", say("HTTP/1.1 400 garbage\r\n\r\n", ""), refuses},
 		{"garbage after the greeting", say(settings, strings.Repeat("\xffgarbage", 1000)), refuses},
 		{"pings without end", say(settings, strings.Repeat("\x00\x00\x08\x06\x00\x00\x00\x00\x00garbage!", 1000)), refuses},
-		{"settings without end", say(settings, strings.Repeat(settings, 1000)), refuses},
+		{"settings without end", say(settings, "\x00\x17\x70\x04\x00\x00\x00\x00\x00"+strings.Repeat("\x00\xff\x00\x00\x00\x00", 1000)), refuses},
 		{"closes", func(net.Conn) {}, unavailable},
 		{"a message that is no reply", hostileScaler("\xffgarbage", false), refuses},
 		{"a message far too large", hostileScaler(strings.Repeat("garbage", 100_000), false), refuses},

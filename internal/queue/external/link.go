@@ -25,9 +25,9 @@ import (
 
 const (
 	// replyBytes bounds one reply, headerBytes its header and its trailer. connectionBytes is what the server may send besides.
-	replyBytes      = 64 << 10
-	headerBytes     = 16 << 10
-	connectionBytes = 1 << 20
+	replyBytes      = 16 << 10
+	headerBytes     = 8 << 10
+	connectionBytes = 64 << 10
 	// callsEach is the number of calls for one reading.
 	callsEach = 3
 	// windowBytes is what the server may send of one stream, or of all, before it was read.
