@@ -256,8 +256,7 @@ type QueueSource struct {
 	// +optional
 	RabbitMQ RabbitMQSource `json:"rabbitMQ,omitzero"`
 
-	// kafka reads a topic through its consumer group. Its url is one bootstrap address: the other brokers are learnt from it. With tls, each broker's certificate has to be
-	// valid for the name by which the cluster tells of it, or for tls.serverName where that is set. Example:
+	// kafka reads a topic through its consumer group. Its url is one bootstrap address: the other brokers are learnt from it. With tls, each broker's certificate has to be valid for the name by which the cluster tells of it, or for tls.serverName where that is set. Example:
 	//   kafka:
 	//     url: kafka://kafka.chat:9092
 	//     topic: orders

@@ -263,7 +263,9 @@ func TestExternalOverTLS(t *testing.T) {
 	}
 	t.Run("a server with TLS asked without", func(t *testing.T) {
 		h.Subscribe(subscriber(20), one(scalerQueue("grpc://"+secure.Address(), "jobs")))
-		h.await("a failure", func() bool { return h.sample(subscriber(20)).Quality == queue.Unavailable && h.sample(subscriber(20)).ServerWide }, func() any { return h.sample(subscriber(20)) })
+		h.await("a failure", func() bool {
+			return h.sample(subscriber(20)).Quality == queue.Unavailable && h.sample(subscriber(20)).ServerWide
+		}, func() any { return h.sample(subscriber(20)) })
 	})
 }
 

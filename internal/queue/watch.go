@@ -31,7 +31,7 @@ func (s *server) watch(f *feed) {
 	}
 	ctx, cancel := context.WithCancel(s.running)
 	f.unwatch = cancel
-	subscriber, q := f.subscriber, f.queue
+	subscriber, q := f.subscriber, f.source.Queue
 	s.watches.Go(func() {
 		watcher.Watch(ctx, subscriber, q, func() { s.wake(ctx, f) })
 	})
