@@ -17,6 +17,7 @@ SCALERS ?= 100
 TOOL := go tool -modfile=hack/tools/go.mod
 CONTROLLER_GEN := $(TOOL) controller-gen
 CRD_REF_DOCS := $(TOOL) crd-ref-docs
+EXTERNALSCALER := internal/queue/external/externalscaler
 
 ##@ Try it
 
@@ -96,8 +97,10 @@ bench-verdict: ## False alarms and power of the verdict on a revision
 ##@ Change the code
 
 .PHONY: generate
-generate: ## Generate the API's deep-copy functions
+generate: ## Generate the API's deep-copy functions, and Go of KEDA's external-scaler protocol
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	cd hack/tools && go run ./protogen ../../$(EXTERNALSCALER) externalscaler.proto \
+		github.com/queuescaler/queuescaler/$(EXTERNALSCALER)
 
 .PHONY: manifests
 manifests: ## Generate the CRD and the operator's role from markers

@@ -34,6 +34,7 @@ import (
 	"github.com/queuescaler/queuescaler/internal/decision"
 	"github.com/queuescaler/queuescaler/internal/metrics"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	externalqueue "github.com/queuescaler/queuescaler/internal/queue/external"
 	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresqueue "github.com/queuescaler/queuescaler/internal/queue/postgresql"
@@ -50,6 +51,7 @@ var openers = map[string]queue.Open{
 	queue.KindKafka:      kafkaqueue.Open,
 	queue.KindPostgreSQL: postgresqueue.Open,
 	queue.KindPrometheus: prometheusqueue.Open,
+	queue.KindExternal:   externalqueue.Open,
 }
 
 // QueueScalerReconciler reconciles QueueScalers.

@@ -210,6 +210,7 @@ type Queue struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.rabbitMQ) || !has(self.rabbitMQ.url) || !self.rabbitMQ.url.startsWith('amqp')",message="driver.rabbitMQ.url must be that of the management API, because over AMQP nothing tells how much arrived; begin it with http:// or https://"
 // +kubebuilder:validation:XValidation:rule="!has(self.postgreSQL) || self.postgreSQL.query.lowerAscii().contains('arrived_total')",message="driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
 // +kubebuilder:validation:XValidation:rule="!has(self.prometheus) || has(self.prometheus.arrivedTotalQuery)",message="driver.prometheus needs arrivedTotalQuery, because the depth of a queue does not tell how much arrived; give a query for a counter of all that ever arrived"
+// +kubebuilder:validation:XValidation:rule="!has(self.external)",message="driver.external does not exist, because an external scaler does not tell how much arrived; count the units of user work in another source, for example driver.prometheus with arrivedTotalQuery"
 type Driver struct {
 	// name of the unit of user work in messages, such as orders: "2.6 messages per unit of orders".
 	// +required
@@ -230,7 +231,7 @@ type Driver struct {
 // QueueSource is where something is read: exactly one kind of server.
 //
 // +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ), has(self.kafka), has(self.postgreSQL), has(self.prometheus)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL and prometheus must be set; a further queue is a further entry of queues"
+// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ), has(self.kafka), has(self.postgreSQL), has(self.prometheus), has(self.external)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus and external must be set; a further queue is a further entry of queues"
 type QueueSource struct {
 	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
 	//   natsJetStream:
@@ -279,6 +280,13 @@ type QueueSource struct {
 	//     depthQuery: sum(mail_queue_messages)
 	// +optional
 	Prometheus PrometheusSource `json:"prometheus,omitzero"`
+
+	// external asks an external scaler, by the gRPC protocol of KEDA. Its url has a port; grpcs:// is TLS. Example:
+	//   external:
+	//     url: grpc://scaler.chat:9090
+	//     metadata: {queue: mail}
+	// +optional
+	External ExternalSource `json:"external,omitzero"`
 }
 
 // NATSJetStreamSource is a durable consumer of a JetStream stream.

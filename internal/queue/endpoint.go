@@ -23,6 +23,7 @@ const (
 	KindKafka      = "kafka"
 	KindPostgreSQL = "postgresql"
 	KindPrometheus = "prometheus"
+	KindExternal   = "external"
 )
 
 // Endpoint is where a server listens, in one form for all spellings of its url.
@@ -67,6 +68,7 @@ var kinds = map[string]map[string]scheme{
 	KindKafka:      {"kafka": {"9092", false}},
 	KindPostgreSQL: {"postgres": {"5432", false}, "postgresql": {"5432", false}},
 	KindPrometheus: {"http": {"80", false}, "https": {"443", true}},
+	KindExternal:   {"grpc": {"", false}, "grpcs": {"", true}},
 }
 
 // examples are urls for people.
@@ -77,16 +79,18 @@ var examples = map[string]string{
 	KindKafka:      "kafka://kafka.chat:9092",
 	KindPostgreSQL: "postgres://db.chat:5432/jobs",
 	KindPrometheus: "http://prometheus.monitoring:9090",
+	KindExternal:   "grpc://scaler.chat:9090",
 }
 
 // secure is the scheme that says of a kind what its tls does.
-var secure = map[string]string{"nats": "tls", "redis": "rediss", "http": "https", "amqp": "amqps"}
+var secure = map[string]string{"nats": "tls", "redis": "rediss", "http": "https", "amqp": "amqps", "grpc": "grpcs"}
 
 // serverOf is the kind of server that a source is read from, and where that is.
 func serverOf(s *capacityv1alpha1.QueueSource) (string, *capacityv1alpha1.Server) {
 	for kind, server := range map[string]*capacityv1alpha1.Server{
 		KindNATS: &s.NATSJetStream.Server, KindRedis: &s.Redis.Server, KindRabbitMQ: &s.RabbitMQ.Server,
 		KindKafka: &s.Kafka.Server, KindPostgreSQL: &s.PostgreSQL.Server, KindPrometheus: &s.Prometheus.Server,
+		KindExternal: &s.External.Server,
 	} {
 		if server.URL != "" || server.ServerRef.Name != "" {
 			return kind, server
@@ -171,7 +175,9 @@ func (e *Endpoint) wrongPath() string {
 		e.Scheme = "postgres"
 	case e.isAMQP() && e.Path != "":
 		return "refused because it has a path, though the virtual host belongs into rabbitMQ.vhost,"
-	case (e.Kind == KindNATS || e.Kind == KindKafka) && e.Path != "":
+	case e.Port == "":
+		return "refused because it has no port,"
+	case (e.Kind == KindNATS || e.Kind == KindKafka || e.Kind == KindExternal) && e.Path != "":
 		return "refused because its server has no paths,"
 	}
 	return ""

@@ -39,6 +39,10 @@ type feed struct {
 	next     time.Time
 	claim    uint64
 	timeouts int
+	// polled is when its last poll began. unwatch ends the watch, where there is one; woken is true where that asked for a poll during one.
+	polled  time.Time
+	unwatch func()
+	woken   bool
 
 	reading *Reading
 	arrived []Reading

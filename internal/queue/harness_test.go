@@ -20,6 +20,7 @@ import (
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/queue/external"
 	kafkaq "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsjs "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresq "github.com/queuescaler/queuescaler/internal/queue/postgresql"
@@ -73,6 +74,7 @@ func newHarness(t testing.TB, change ...func(*queue.Options)) *harness {
 			queue.KindKafka:      kafkaq.Open,
 			queue.KindPostgreSQL: postgresq.Open,
 			queue.KindPrometheus: prometheusq.Open,
+			queue.KindExternal:   external.Open,
 		},
 		Log: h.logger(),
 	}

@@ -43,10 +43,22 @@ func postgres(url, fields string) string {
 func prometheus(url, fields string) string {
 	return `spec: {queues: [{name: jobs, prometheus: {url: "` + url + `", ` + fields + "}}]}"
 }
+func externalAt(url, fields string) string {
+	return `spec: {queues: [{name: jobs, external: {url: "` + url + `", ` + fields + "}}]}"
+}
 func redis(fields string) string { return redisAt(`url: "redis://r:6379/0", ` + fields) }
 
 func rabbitMQ(fields string) string {
 	return `spec: {queues: [{name: jobs, rabbitMQ: {url: "http://r:15672", ` + fields + "}}]}"
+}
+
+// pairs are n pairs of a key and a value.
+func pairs(n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf("k%d: v", i))
+	}
+	return strings.Join(all, ", ")
 }
 
 func queues(n int) string {
@@ -62,12 +74,12 @@ func server(fields string) string { return "{kind: QueueServer, spec: {" + field
 // What is said more than once.
 const (
 	saySecret     = "secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
-	saySource     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL and prometheus must be set; a further queue is a further entry of queues"
+	saySource     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus and external must be set; a further queue is a further entry of queues"
 	sayBootstrap  = "kafka.url must be kafka:// and one bootstrap address, for example kafka://kafka.chat:9092; the other brokers are learnt from it"
 	sayTopic      = "kafka.topic must be the name of one topic: letters, digits, '.', '_' and '-'; a further topic is a further entry of queues"
 	sayMechanism  = "kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
 	sayForm       = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
-	sayDriver     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL and prometheus must be set"
+	sayDriver     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus and external must be set"
 	sayServer     = "exactly one of url and serverRef must be set; give the server's url, or the name of a QueueServer in serverRef"
 	sayServerAuth = "auth and tls must not be set beside serverRef, because the QueueServer has its own; remove them"
 	sayServerRef  = "serverRef.name must be the name of a QueueServer: lowercase letters, digits, '-' and '.'"
@@ -76,6 +88,7 @@ const (
 	sayPgURL      = "postgreSQL.url must begin with postgres:// or postgresql:// and end with the database, for example postgres://db.shop:5432/orders"
 	sayPgQuery    = "postgreSQL.query must be one SELECT, so it has to begin with SELECT or WITH, for example SELECT count(*) AS depth FROM jobs WHERE state = 'waiting'"
 	sayPgDriver   = "driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
+	sayExternal   = "external.url must be grpc:// or grpcs:// (TLS), a host and a port, for example grpc://scaler.chat:9090"
 	sayQueueName  = "queues[].name must consist of lowercase letters, digits and '-', at most 63; it names the queue here and need not be the server's name for it"
 	sayStream     = "natsJetStream.stream must be a stream's name: no spaces, '.', '*', '>', '/' or backslash"
 	sayConsumer   = "natsJetStream.consumer must be a durable consumer's name: no spaces, '.', '*', '>', '/' or backslash"
@@ -114,6 +127,9 @@ var accepted = []struct{ name, change string }{
 	{"RabbitMQ over AMQP with TLS", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'amqps://r/', queue: mail, tls: {}}}]}"},
 	{"driver in RabbitMQ", driver("rabbitMQ: {url: 'http://r:15672', queue: orders}")},
 	{"Prometheus with everything", prometheus("https://p:9090/tenant", "depthQuery: a, inFlightQuery: b, arrivedTotalQuery: c, completedTotalQuery: d, oldestAgeSecondsQuery: e, auth: {secretRef: {name: p}}, tls: {}")},
+	{"external scaler", externalAt("grpc://scaler:9090", "")},
+	{"external scaler with everything", externalAt("grpcs://[::1]:9090/", "metadata: {queue: mail, empty: ''}, metricName: s0-mail, auth: {secretRef: {name: scaler}}, tls: {secretRef: {name: ca}, serverName: scaler.chat}")},
+	{"external scaler with a token and tls", externalAt("grpc://scaler:9090", "auth: {secretRef: {name: scaler}}, tls: {}")},
 	{"16 queues", queues(16)},
 	{"driver in NATS", driver(source + ", pollSeconds: 300")},
 	{"driver with the name and the source of a queue", "spec: {driver: {name: jobs, " + source + "}}"},
@@ -228,6 +244,18 @@ var refused = []struct {
 	{"Prometheus without depthQuery", prometheus("http://p:9090", "inFlightQuery: a"), []string{"spec.queues[0].prometheus.depthQuery: Required value"}},
 	{"Prometheus with a query too long", prometheus("http://p:9090", "depthQuery: "+strings.Repeat("a", 1025)), []string{"spec.queues[0].prometheus.depthQuery: Too long", "1024"}},
 	{"Prometheus with an empty query", prometheus("http://p:9090", `depthQuery: a, inFlightQuery: ""`), []string{"spec.queues[0].prometheus.inFlightQuery", "at least 1 chars"}},
+	{"external scaler without a port", externalAt("grpc://scaler", ""), []string{"spec.queues[0].external", sayExternal}},
+	{"external scaler with a path", externalAt("grpc://scaler:9090/x", ""), []string{"spec.queues[0].external", sayExternal}},
+	{"external scaler as KEDA has it", externalAt("scaler:9090", ""), []string{"spec.queues[0].external", sayExternal}},
+	{"external scaler with a token and no TLS", externalAt("grpc://scaler:9090", "auth: {secretRef: {name: scaler}}"), []string{"spec.queues[0].external", "external.auth needs TLS, because a token is sent with each call; begin the url with grpcs://, or add tls: {}"}},
+	{"external scaler with empty metadata", externalAt("grpc://scaler:9090", "metadata: {}"), []string{"spec.queues[0].external.metadata", "at least 1 properties"}},
+	{"external scaler with an empty key", externalAt("grpc://scaler:9090", "metadata: {'': a}"), []string{"spec.queues[0].external", "external.metadata must have keys of 1 to 128 characters"}},
+	{"external scaler with a key too long", externalAt("grpc://scaler:9090", "metadata: {"+strings.Repeat("k", 129)+": a}"), []string{"spec.queues[0].external", "external.metadata must have keys of 1 to 128 characters"}},
+	{"external scaler with a value too long", externalAt("grpc://scaler:9090", "metadata: {k: "+strings.Repeat("v", 2049)+"}"), []string{"spec.queues[0].external.metadata.k: Too long", "2048"}},
+	{"external scaler with too much metadata", externalAt("grpc://scaler:9090", "metadata: {"+pairs(65)+"}"), []string{"spec.queues[0].external.metadata: Too many", "at most 64"}},
+	{"external scaler with metadata that is no text", externalAt("grpc://scaler:9090", "metadata: {k: 7}"), []string{"spec.queues[0].external.metadata.k", "string"}},
+	{"external scaler with an empty metric", externalAt("grpc://scaler:9090", "metricName: ''"), []string{"spec.queues[0].external.metricName", "at least 1 chars"}},
+	{"driver that is an external scaler", driver("external: {url: 'grpc://scaler:9090'}"), []string{"spec.driver", "driver.external does not exist, because an external scaler does not tell how much arrived; count the units of user work in another source, for example driver.prometheus with arrivedTotalQuery"}},
 	{"Secret of another namespace for Prometheus", prometheus("http://p:9090", "depthQuery: a, auth: {secretRef: {name: other/p}}"), []string{"spec.queues[0].prometheus.auth.secretRef.name", saySecret}},
 	{"PostgreSQL without a url", "spec: {queues: [{name: jobs, postgreSQL: {query: SELECT 1 AS depth}}]}", []string{"spec.queues[0].postgreSQL", sayServer}},
 	{"PostgreSQL url of another kind", postgres("mysql://db/orders", "query: SELECT 1 AS depth"), []string{"spec.queues[0].postgreSQL", sayPgURL}},

@@ -5,6 +5,8 @@ package docs
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"os"
 	"path/filepath"
@@ -18,9 +20,11 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"sigs.k8s.io/yaml"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/queue/external"
 	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresqueue "github.com/queuescaler/queuescaler/internal/queue/postgresql"
@@ -278,5 +282,46 @@ func TestRabbitMQPermissionsSufficeOverAMQP(t *testing.T) {
 		&capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{RabbitMQ: source}})
 	if depths[0] != 1 {
 		t.Errorf("backlog %d, want 1", depths[0])
+	}
+}
+
+// The Secret of the docs is all that a scaler asks for, and is asked for: without TLS no token is sent.
+func TestExternalScalerPermissionsSuffice(t *testing.T) {
+	var secret struct {
+		StringData map[string]string `json:"stringData"`
+	}
+	if err := yaml.Unmarshal([]byte(marked(t, read(t, "docs/queues/external.md"), "external permissions")), &secret); err != nil {
+		t.Fatal(err)
+	}
+	certificates := servers.NewCertificates(t, time.Now().Add(time.Hour))
+	e := servers.StartExternal(t, servers.ExternalOptions{TLS: certificates, Token: secret.StringData["token"]})
+	e.Set("mail", 3)
+	host, port, err := net.SplitHostPort(e.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(certificates.CA)
+	options := queue.ConnectOptions{
+		Endpoint: queue.Endpoint{Kind: queue.KindExternal, Host: host, Port: port},
+		Token:    secret.StringData["token"],
+		TLS:      &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trusted, ServerName: host},
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", e.Address())
+		},
+		Now: time.Now,
+	}
+	reader, failure := external.Open(t.Context(), options)
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	t.Cleanup(reader.Close)
+	source := capacityv1alpha1.ExternalSource{Server: capacityv1alpha1.Server{URL: e.URL()}, Metadata: map[string]capacityv1alpha1.ExternalValue{"queue": "mail"}}
+	if depths := readAll(t, reader, &capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{External: source}}); depths[0] != 3 {
+		t.Errorf("backlog %d, want 3", depths[0])
+	}
+	options.TLS = nil
+	if _, failure := external.Open(t.Context(), options); failure == nil || failure.Reason != capacityv1alpha1.ReasonAddressRefused {
+		t.Errorf("without TLS: %v, want it refused", failure)
 	}
 }
