@@ -34,9 +34,9 @@ type HTTPSource struct {
 	OldestAgeSecondsPath JSONPath `json:"oldestAgeSecondsPath,omitempty"`
 }
 
-// JSONPath leads to one number in a JSON document: names, indices, # and #(name=="value") as gjson has them, without its wildcards, modifiers and literals.
+// JSONPath leads to one number in a JSON document: names, indices, # and #(name=="value") as gjson has them, without its wildcards, modifiers, literals and nested queries.
 //
 // +kubebuilder:validation:MinLength=1
 // +kubebuilder:validation:MaxLength=256
-// +kubebuilder:validation:XValidation:rule="self.matches('^[^][@!*?%~{}]+$')",message="must be names and indices with dots between them, such as stats.waiting, queues.0.waiting or queues.#(name==\"mail\").waiting; wildcards, modifiers and literals of gjson are not accepted, so none of @ ! * ? % ~ { } [ ]"
+// +kubebuilder:validation:XValidation:rule="self.matches('^[^][@!*?%~{}]+$') && !self.matches('#[.]|[(][^)]*[(]')",message="must be names and indices with dots between them, such as stats.waiting, queues.0.waiting or queues.#(name==\"mail\").waiting; what of gjson makes much of little is not accepted: none of @ ! * ? % ~ { } [ ], no #. and no query within a query"
 type JSONPath string

@@ -89,8 +89,8 @@ func (t *trigger) metricsAPI(q *capacityv1alpha1.QueueSource) (string, int64) {
 	}
 	h.Auth = t.auth(field, map[string][]string{"username": {"username"}, "password": {"password"}, "token": {"token"}})
 	h.DepthPath = capacityv1alpha1.JSONPath(t.need("valueLocation"))
-	if strings.ContainsAny(string(h.DepthPath), "@!*?%~{}[]") {
-		t.m.refuse("%s.metadata.valueLocation: wildcards, modifiers and literals of gjson (@ ! * ? %% ~ { } [ ]) are not accepted", t.path)
+	if path := string(h.DepthPath); strings.ContainsAny(path, "@!*?%~{}[]") || strings.Contains(path, "#.") {
+		t.m.refuse("%s.metadata.valueLocation: wildcards, modifiers and literals of gjson (@ ! * ? %% ~ { } [ ]) and #. are not accepted", t.path)
 	}
 	t.m.note("%s.metadata.valueLocation: it has to lead to a number of messages; a path that leads nowhere is no zero, and nothing scales down then", t.path)
 	return t.m.object.Metadata.Name, t.count(0, "targetValue")

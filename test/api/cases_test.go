@@ -82,7 +82,7 @@ const (
 	sayPgURL      = "postgreSQL.url must begin with postgres:// or postgresql:// and end with the database, for example postgres://db.shop:5432/orders"
 	sayPgQuery    = "postgreSQL.query must be one SELECT, so it has to begin with SELECT or WITH, for example SELECT count(*) AS depth FROM jobs WHERE state = 'waiting'"
 	sayPgDriver   = "driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
-	sayJSONPath   = "must be names and indices with dots between them, such as stats.waiting, queues.0.waiting or queues.#(name==\"mail\").waiting; wildcards, modifiers and literals of gjson are not accepted, so none of @ ! * ? % ~ { } [ ]"
+	sayJSONPath   = "must be names and indices with dots between them, such as stats.waiting, queues.0.waiting or queues.#(name==\"mail\").waiting; what of gjson makes much of little is not accepted: none of @ ! * ? % ~ { } [ ], no #. and no query within a query"
 	sayHTTPPath   = "http.path must stay below the url and be escaped: without '..', '#' and blanks, for example /queues/mail"
 	sayQueueName  = "queues[].name must consist of lowercase letters, digits and '-', at most 63; it names the queue here and need not be the server's name for it"
 	sayStream     = "natsJetStream.stream must be a stream's name: no spaces, '.', '*', '>', '/' or backslash"
@@ -266,6 +266,8 @@ var refused = []struct {
 	{"JSON path with a modifier", httpJSON("http://jobs", "depthPath: 'a|@tostr'"), []string{"spec.queues[0].http.depthPath", sayJSONPath}},
 	{"JSON path with a wildcard", httpJSON("http://jobs", "depthPath: a, inFlightPath: 'a.*'"), []string{"spec.queues[0].http.inFlightPath", sayJSONPath}},
 	{"JSON path that is a literal", httpJSON("http://jobs", "depthPath: '!5'"), []string{"spec.queues[0].http.depthPath", sayJSONPath}},
+	{"JSON path to several numbers", httpJSON("http://jobs", "depthPath: 'queues.#.waiting'"), []string{"spec.queues[0].http.depthPath", sayJSONPath}},
+	{"JSON path with a query within a query", httpJSON("http://jobs", "depthPath: 'a.#(b.#(c==1))'"), []string{"spec.queues[0].http.depthPath", sayJSONPath}},
 	{"JSON path that makes a document", httpJSON("http://jobs", "depthPath: '[a,b]'"), []string{"spec.queues[0].http.depthPath", sayJSONPath}},
 	{"PostgreSQL without a url", "spec: {queues: [{name: jobs, postgreSQL: {query: SELECT 1 AS depth}}]}", []string{"spec.queues[0].postgreSQL", sayServer}},
 	{"PostgreSQL url of another kind", postgres("mysql://db/orders", "query: SELECT 1 AS depth"), []string{"spec.queues[0].postgreSQL", sayPgURL}},

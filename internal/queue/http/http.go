@@ -17,7 +17,7 @@ import (
 
 const (
 	// replyBytes bounds the reply for one queue.
-	replyBytes = 256 << 10
+	replyBytes = 64 << 10
 	// acceptedFor is how long credentials that were accepted are taken to be good: while they are, the path alone is refused.
 	acceptedFor = time.Minute
 )
