@@ -23,6 +23,8 @@ const (
 	KindKafka      = "kafka"
 	KindPostgreSQL = "postgresql"
 	KindPrometheus = "prometheus"
+	KindSQS        = "sqs"
+	KindHTTP       = "http"
 	KindExternal   = "external"
 )
 
@@ -37,6 +39,8 @@ type Endpoint struct {
 	Path string
 	// Mechanism is how to log in to Kafka, empty without credentials.
 	Mechanism capacityv1alpha1.KafkaMechanism
+	// Region that requests to SQS are signed for.
+	Region string
 	// TLS is true where url or spec ask for it; ServerName is the name to verify.
 	TLS        bool
 	ServerName string
@@ -68,6 +72,8 @@ var kinds = map[string]map[string]scheme{
 	KindKafka:      {"kafka": {"9092", false}},
 	KindPostgreSQL: {"postgres": {"5432", false}, "postgresql": {"5432", false}},
 	KindPrometheus: {"http": {"80", false}, "https": {"443", true}},
+	KindSQS:        {"http": {"80", false}, "https": {"443", true}},
+	KindHTTP:       {"http": {"80", false}, "https": {"443", true}},
 	KindExternal:   {"grpc": {"", false}, "grpcs": {"", true}},
 }
 
@@ -79,6 +85,8 @@ var examples = map[string]string{
 	KindKafka:      "kafka://kafka.chat:9092",
 	KindPostgreSQL: "postgres://db.chat:5432/jobs",
 	KindPrometheus: "http://prometheus.monitoring:9090",
+	KindSQS:        "https://sqs.eu-west-1.amazonaws.com",
+	KindHTTP:       "http://jobs.shop:8080",
 	KindExternal:   "grpc://scaler.chat:9090",
 }
 
@@ -90,6 +98,7 @@ func serverOf(s *capacityv1alpha1.QueueSource) (string, *capacityv1alpha1.Server
 	for kind, server := range map[string]*capacityv1alpha1.Server{
 		KindNATS: &s.NATSJetStream.Server, KindRedis: &s.Redis.Server, KindRabbitMQ: &s.RabbitMQ.Server,
 		KindKafka: &s.Kafka.Server, KindPostgreSQL: &s.PostgreSQL.Server, KindPrometheus: &s.Prometheus.Server,
+		KindSQS: &s.AWSSQS.Server, KindHTTP: &s.HTTP.Server,
 		KindExternal: &s.External.Server,
 	} {
 		if server.URL != "" || server.ServerRef.Name != "" {
@@ -126,7 +135,7 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(u.Hostname(), ", %"):
 		return refuse("refused because it is not just a host, a port and a path,")
 	}
-	e := Endpoint{Kind: kind, Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: u.Port(), Path: strings.Trim(u.Path, "/"), TLS: scheme.tls || server.TLS != nil, Mechanism: q.Kafka.Mechanism}
+	e := Endpoint{Kind: kind, Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: u.Port(), Path: strings.Trim(u.Path, "/"), TLS: scheme.tls || server.TLS != nil, Mechanism: q.Kafka.Mechanism, Region: q.AWSSQS.Region}
 	if with := secure[e.Scheme]; e.TLS && with != "" {
 		e.Scheme = with
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,11 +26,13 @@ import (
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/internal/queue/external"
+	httpqueue "github.com/queuescaler/queuescaler/internal/queue/http"
 	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresqueue "github.com/queuescaler/queuescaler/internal/queue/postgresql"
 	rabbitmqqueue "github.com/queuescaler/queuescaler/internal/queue/rabbitmq"
 	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
+	sqsqueue "github.com/queuescaler/queuescaler/internal/queue/sqs"
 	"github.com/queuescaler/queuescaler/test/servers"
 )
 
@@ -323,5 +326,51 @@ func TestExternalScalerPermissionsSuffice(t *testing.T) {
 	options.TLS = nil
 	if _, failure := external.Open(t.Context(), options); failure == nil || failure.Reason != capacityv1alpha1.ReasonAddressRefused {
 		t.Errorf("without TLS: %v, want it refused", failure)
+	}
+}
+
+func TestSQSPermissionsSuffice(t *testing.T) {
+	s := servers.StartSQS(t, servers.SQSOptions{Users: []servers.SQSUser{
+		{AccessKeyID: "reader", SecretAccessKey: "change-me", Policy: marked(t, read(t, "docs/queues/aws-sqs.md"), "sqs permissions")}}})
+	client, url, message := s.Client(t), s.Create(t, "mail"), "m"
+	s.Create(t, "others")
+	if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: &message}); err != nil {
+		t.Fatal(err)
+	}
+	open := func(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Failure) {
+		o.Endpoint.Scheme, o.Endpoint.Region = "http", servers.SQSRegion
+		return sqsqueue.Open(ctx, o)
+	}
+	named := func(name string) *capacityv1alpha1.Queue {
+		return &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{AWSSQS: capacityv1alpha1.AWSSQSSource{Queue: name, Region: servers.SQSRegion}}}
+	}
+	reader := connect(t, open, queue.KindSQS, s.Address(), "")
+	if depths := readAll(t, reader, named("mail")); depths[0] != 1 {
+		t.Errorf("backlog %d, want 1", depths[0])
+	}
+	failure := reader.Read(t.Context(), []*capacityv1alpha1.Queue{named("others")}, func(_ int, _ queue.Reading, f *queue.Failure) {
+		if f == nil || f.Reason != capacityv1alpha1.ReasonPermissionDenied {
+			t.Errorf("%v, want other queues denied", f)
+		}
+	})
+	if failure != nil {
+		t.Fatal(failure)
+	}
+}
+
+func TestHTTPReplyIsRead(t *testing.T) {
+	h := servers.StartHTTP(t, servers.HTTPOptions{Username: "reader", Password: "change-me"})
+	h.Set("/queues/mail", 200, marked(t, read(t, "docs/queues/http.md"), "http reply"))
+	source := capacityv1alpha1.HTTPSource{Path: "/queues/mail", DepthPath: "stats.waiting", InFlightPath: "stats.running", ArrivedTotalPath: "stats.arrived_total",
+		CompletedTotalPath: "stats.completed_total", OldestAgeSecondsPath: "stats.oldest_age_seconds"}
+	mail := &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{HTTP: source}}
+	reader := connect(t, httpqueue.Open, queue.KindHTTP, h.Address(), "")
+	failure := reader.Read(t.Context(), []*capacityv1alpha1.Queue{mail}, func(_ int, r queue.Reading, f *queue.Failure) {
+		if f != nil || r.Depth != 3 || *r.InFlight != 2 || *r.ArrivedTotal != 1205 || *r.CompletedTotal != 1200 || *r.OldestAge != 2500*time.Millisecond {
+			t.Errorf("%+v, %v, want what the page says", r, f)
+		}
+	})
+	if failure != nil {
+		t.Fatal(failure)
 	}
 }
