@@ -48,7 +48,7 @@ func measure(ctx context.Context, t target, c config) (figures, error) {
 		<-ended
 	}()
 	for i := range c.queues {
-		pool.Subscribe(subscriber(i), []capacityv1alpha1.Queue{{Name: "q", QueueSource: s.source(i)}})
+		pool.Subscribe(subscriber(i), []queue.Source{{Queue: &capacityv1alpha1.Queue{Name: "q", QueueSource: s.source(i)}}})
 	}
 	if err := ready(ctx, pool, c.queues); err != nil {
 		return figures{}, err
