@@ -262,7 +262,9 @@ func TestHostileAMQP(t *testing.T) {
 		{"notices without end", greetAMQP(func(uint16, string) []byte { return amqpFrame(0, "\x00\x0a\x00\x3c\x07garbage") }, true), invalid},
 		{"answers without end", greetAMQP(func(_ uint16, name string) []byte { return declared(99, name, 1) }, true), invalid},
 		{"heartbeats without end", greetAMQP(always("\x08\x00\x00\x00\x00\x00\x00\xce"), true), invalid},
-		{"an error of the connection", greetAMQP(func(uint16, string) []byte { return amqpFrame(0, "\x00\x0a\x00\x32\x02\x1dgarbage"[:6]+"\x07garbage\x00\x00\x00\x00") }, false), unavailable},
+		{"an error of the connection", greetAMQP(func(uint16, string) []byte {
+			return amqpFrame(0, "\x00\x0a\x00\x32\x02\x1dgarbage"[:6]+"\x07garbage\x00\x00\x00\x00")
+		}, false), unavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var before, after runtime.MemStats
