@@ -42,7 +42,7 @@ func (t *trigger) management(field string, r *capacityv1alpha1.RabbitMQSource) s
 	if strings.HasPrefix(u.Scheme, "http") && protocol != "amqp" {
 		return u.Scheme + "://" + u.Host
 	}
-	t.m.note("%s.metadata.host: KEDA speaks AMQP there; here the management API is read, and its port is taken to be 15672", t.path)
+	t.m.note("%s.metadata.host: KEDA speaks AMQP there; here the management API is read, and its port is taken to be 15672. Where there is none, give the url that begins with amqp://; docs/queues/rabbitmq.md says what is not known then", t.path)
 	return "http://" + net.JoinHostPort(u.Hostname(), "15672")
 }
 

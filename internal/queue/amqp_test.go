@@ -108,7 +108,7 @@ func TestAMQPQueueMissingAndDenied(t *testing.T) {
 	says(t, h.awaitReason(subscriber(2), capacityv1alpha1.ReasonQueueMissing), `without virtual host "none"`)
 	says(t, h.awaitReason(subscriber(3), capacityv1alpha1.ReasonAddressRefused), `the virtual host belongs into rabbitMQ.vhost`)
 	h.awaitDepth(other, 2)
-	manage(t, "PUT", "queues/%2F/soon", `{"durable":true}`)
+	manage(t, "PUT", "queues/%2F/soon", `{"durable":false}`) // a durable one is back when the server is killed soon after
 	h.awaitDepth(scaler, 0)
 	manage(t, "DELETE", "queues/%2F/soon", "")
 	if got = h.awaitReason(scaler, capacityv1alpha1.ReasonQueueMissing); got.Reading == nil {

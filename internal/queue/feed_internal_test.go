@@ -91,6 +91,9 @@ func TestEndpointsOfKinds(t *testing.T) {
 		want   string
 	}{
 		{capacityv1alpha1.QueueSource{RabbitMQ: capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: "http://r", TLS: &capacityv1alpha1.TLS{}}}}, "https://r:15671"},
+		{capacityv1alpha1.QueueSource{RabbitMQ: capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: "http://r"}, VHost: "chat"}}, "http://r:15672"},
+		{capacityv1alpha1.QueueSource{RabbitMQ: capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: "amqp://r"}, VHost: "chat"}}, "amqp://r:5672/chat"},
+		{capacityv1alpha1.QueueSource{RabbitMQ: capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: "amqp://r/", TLS: &capacityv1alpha1.TLS{}}, VHost: "/"}}, "amqps://r:5671"},
 		{capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{Server: capacityv1alpha1.Server{URL: "http://p/tenant", TLS: &capacityv1alpha1.TLS{}}}}, "https://p:443/tenant"},
 		{capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{Server: capacityv1alpha1.Server{URL: "http://p:9090"}}}, "http://p:9090"},
 		{capacityv1alpha1.QueueSource{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{Server: capacityv1alpha1.Server{URL: "nats://n", TLS: &capacityv1alpha1.TLS{}}}}, "tls://n:4222"},

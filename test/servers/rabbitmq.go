@@ -123,7 +123,7 @@ func (r *RabbitMQ) environment() []string {
 		fmt.Sprintf("RABBITMQ_DIST_PORT=%d", r.distribution), fmt.Sprintf("ERL_EPMD_PORT=%d", r.mapper), "ERL_EPMD_ADDRESS=127.0.0.1")
 }
 
-// Start starts the server, and returns when its management API answers. After Stop it starts it again, with its durable queues.
+// Start starts the server, and returns when its management API answers and its clients can connect. After Stop it starts it again, with its durable queues.
 func (r *RabbitMQ) Start() error {
 	// Without one that runs, Erlang would start one that outlives it.
 	r.epmd = exec.Command("epmd", "-address", "127.0.0.1", "-port", strconv.Itoa(r.mapper))
@@ -137,7 +137,23 @@ func (r *RabbitMQ) Start() error {
 	if r.process, err = run(command); err != nil {
 		return err
 	}
-	return r.process.until(func() bool { return r.Manage(http.MethodGet, "whoami", "") == nil }, 50*time.Millisecond, rabbitMQTimeout)
+	return r.process.until(r.ready, 50*time.Millisecond, rabbitMQTimeout)
+}
+
+// ready is true once all ports are served: that of the management API comes before the others.
+func (r *RabbitMQ) ready() bool {
+	addresses := []string{r.AMQPAddress()}
+	if r.certificates != nil {
+		addresses = append(addresses, r.SecureAMQPAddress())
+	}
+	for _, address := range addresses {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			return false
+		}
+		_ = conn.Close()
+	}
+	return r.Manage(http.MethodGet, "whoami", "") == nil
 }
 
 // Manage sends a request to a path below /api of the management API, as an administrator.

@@ -91,7 +91,7 @@ func openAMQP(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue
 	if failure != nil {
 		return nil, failure
 	}
-	r := &amqpReader{conn: conn, vhost: cmp.Or(o.Endpoint.Path, "/"), now: o.Now, free: make(chan *amqp.Channel, channelsMost), hung: map[string]bool{}}
+	r := &amqpReader{conn: conn, vhost: cmp.Or(o.Endpoint.Path, "/"), now: o.Now, hung: map[string]bool{}}
 	l := &login{"\x00" + o.Username + "\x00" + o.Password}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	client, err := amqp.Open(conn, amqp.Config{
@@ -105,7 +105,8 @@ func openAMQP(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue
 		_ = client.Close()
 		return nil, r.loginFailure(ctx, err, o.TLS != nil)
 	}
-	for range channelsMost {
+	r.free = make(chan *amqp.Channel, client.Config.ChannelMax) // the server may allow fewer
+	for range cap(r.free) {
 		r.free <- nil
 	}
 	r.closed, r.end = context.WithCancel(context.Background())
@@ -192,7 +193,7 @@ func (r *amqpReader) Close() {
 	_ = r.client.Close()
 	impatient.Stop()
 	_ = r.conn.Close()
-	for range channelsMost {
+	for range cap(r.free) {
 		<-r.free // so that no declare is left
 	}
 }

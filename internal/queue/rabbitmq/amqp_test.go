@@ -47,7 +47,7 @@ func mustOpenAMQP(t *testing.T, vhost, username, password string) queue.Reader {
 
 // Over AMQP a queue tells what waits, at once, and nothing else: what it does not tell is absent.
 func TestAMQPTellsTheLengthAlone(t *testing.T) {
-	messages := 100_000
+	messages := 20_000
 	if testing.Short() {
 		messages = 2_000
 	}
