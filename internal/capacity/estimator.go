@@ -135,8 +135,8 @@ func (e *Estimator) Observe(i int, r queue.Reading) {
 	}
 	if e.flows[i].rebalanced(r) {
 		e.block.drop(e.serving.Young)
-		if clear := e.settled(r.Time); clear.After(e.block.clear) {
-			e.block.clear = clear
+		if at := e.settled(r.Time); at.After(e.block.clear) {
+			e.block.clear = at
 		}
 	}
 	if follows == broken || !e.measurable() {
