@@ -41,9 +41,13 @@ type options struct {
 	namespace       string
 	inline          string
 	watchNamespaces string
+	cloudIdentity   string
 	block           time.Duration
 	zap             zap.Options
 }
+
+// What --cloud-identity may be.
+const forbid, allow = "Forbid", "Allow"
 
 func (o *options) bind(fs *flag.FlagSet) {
 	fs.StringVar(&o.metricsAddress, "metrics-bind-address", ":8443", "Address of the metrics endpoint; 0 turns it off.")
@@ -54,6 +58,7 @@ func (o *options) bind(fs *flag.FlagSet) {
 	fs.StringVar(&o.inline, "inline-addresses", string(queue.InlineAllow), "Whether a queue may have a url of its own (Allow), or has to name a QueueServer (Forbid).")
 	fs.DurationVar(&o.block, "evidence-block", time.Minute, "Length of one measurement of what a replica gets done, at least 2s. Shorter ones find a slower revision sooner, and are noisier.")
 	fs.StringVar(&o.watchNamespaces, "watch-namespaces", "", "Comma-separated namespaces to act in. Default: all.")
+	fs.StringVar(&o.cloudIdentity, "cloud-identity", forbid, "Whether queues without a Secret may be read as the cloud identity of the operator's own pod: Forbid or Allow.")
 	o.zap.BindFlags(fs)
 }
 
@@ -76,6 +81,9 @@ func run(ctx context.Context, o options) error {
 	if servers.Inline != queue.InlineAllow && servers.Inline != queue.InlineForbid {
 		return fmt.Errorf("--inline-addresses is %q, and has to be %s or %s", o.inline, queue.InlineAllow, queue.InlineForbid)
 	}
+	if o.cloudIdentity != forbid && o.cloudIdentity != allow {
+		return fmt.Errorf("--cloud-identity is %q, and has to be %s or %s", o.cloudIdentity, forbid, allow)
+	}
 	if servers.Namespace == "" {
 		servers.Namespace = ownNamespace()
 	}
@@ -90,6 +98,8 @@ func run(ctx context.Context, o options) error {
 		Clock:     clock.RealClock{},
 		Block:     o.block,
 		Servers:   servers,
+
+		AllowCloudIdentity: o.cloudIdentity == allow,
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)

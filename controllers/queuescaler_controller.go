@@ -8,6 +8,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,12 +35,15 @@ import (
 	"github.com/queuescaler/queuescaler/internal/decision"
 	"github.com/queuescaler/queuescaler/internal/metrics"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	externalqueue "github.com/queuescaler/queuescaler/internal/queue/external"
+	httpqueue "github.com/queuescaler/queuescaler/internal/queue/http"
 	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresqueue "github.com/queuescaler/queuescaler/internal/queue/postgresql"
 	prometheusqueue "github.com/queuescaler/queuescaler/internal/queue/prometheus"
 	rabbitmqqueue "github.com/queuescaler/queuescaler/internal/queue/rabbitmq"
 	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
+	sqsqueue "github.com/queuescaler/queuescaler/internal/queue/sqs"
 )
 
 // openers connect to each kind of server.
@@ -50,6 +54,9 @@ var openers = map[string]queue.Open{
 	queue.KindKafka:      kafkaqueue.Open,
 	queue.KindPostgreSQL: postgresqueue.Open,
 	queue.KindPrometheus: prometheusqueue.Open,
+	queue.KindExternal:   externalqueue.Open,
+	queue.KindSQS:        sqsqueue.Open,
+	queue.KindHTTP:       httpqueue.Open,
 }
 
 // QueueScalerReconciler reconciles QueueScalers.
@@ -62,6 +69,8 @@ type QueueScalerReconciler struct {
 	Clock     clock.WithTicker
 	// Metrics is where metrics are registered; nil means the manager's own registry, which takes one controller alone.
 	Metrics prometheus.Registerer
+	// AllowCloudIdentity lets queues without a Secret be read as the role of the operator's pod.
+	AllowCloudIdentity bool
 	// Block is the length of one measurement of what a replica gets done; 0 means a minute.
 	Block time.Duration
 	// Servers are the rules by which queues find their servers.
@@ -137,11 +146,15 @@ func (r *QueueScalerReconciler) SetupWithManager(ctx context.Context, mgr ctrl.M
 			return fmt.Errorf("watch %T: %w", kind, err)
 		}
 	}
+	open := maps.Clone(openers)
+	if r.AllowCloudIdentity {
+		open[queue.KindSQS] = sqsqueue.OpenWithIdentity
+	}
 	var wake waker
 	r.queues = queue.NewPool(queue.Options{
 		Secrets: r.secret,
 		Wake:    wake.wake,
-		Open:    openers,
+		Open:    open,
 		Clock:   r.Clock,
 		Log:     mgr.GetLogger().WithName("queues"),
 	})

@@ -194,7 +194,7 @@ type Queue struct {
 	// +kubebuilder:validation:Maximum=86400
 	DrainSeconds int32 `json:"drainSeconds,omitempty"`
 
-	// pollSeconds is the time between two readings. Absent means the operator's default, 1 s; of prometheus 15 s.
+	// pollSeconds is the time between two readings. Absent means the operator's default, 1 s; of prometheus and awsSQS 15 s.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=300
@@ -207,8 +207,12 @@ type Queue struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.list) || has(self.redis.list.arrivedTotalKey)",message="driver.redis.list needs arrivedTotalKey, because the length of a list does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
 // +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.sortedSet) || has(self.redis.sortedSet.arrivedTotalKey)",message="driver.redis.sortedSet needs arrivedTotalKey, because the size of a sorted set does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
+// +kubebuilder:validation:XValidation:rule="!has(self.rabbitMQ) || !has(self.rabbitMQ.url) || !self.rabbitMQ.url.startsWith('amqp')",message="driver.rabbitMQ.url must be that of the management API, because over AMQP nothing tells how much arrived; begin it with http:// or https://"
 // +kubebuilder:validation:XValidation:rule="!has(self.postgreSQL) || self.postgreSQL.query.lowerAscii().contains('arrived_total')",message="driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
 // +kubebuilder:validation:XValidation:rule="!has(self.prometheus) || has(self.prometheus.arrivedTotalQuery)",message="driver.prometheus needs arrivedTotalQuery, because the depth of a queue does not tell how much arrived; give a query for a counter of all that ever arrived"
+// +kubebuilder:validation:XValidation:rule="!has(self.awsSQS)",message="driver.awsSQS is not possible, because SQS does not tell how much arrived; use another source that counts the user work"
+// +kubebuilder:validation:XValidation:rule="!has(self.http) || has(self.http.arrivedTotalPath)",message="driver.http needs arrivedTotalPath, because the depth of a queue does not tell how much arrived; name where the reply has a counter of all that ever arrived"
+// +kubebuilder:validation:XValidation:rule="!has(self.external)",message="driver.external does not exist, because an external scaler does not tell how much arrived; count the units of user work in another source, for example driver.prometheus with arrivedTotalQuery"
 type Driver struct {
 	// name of the unit of user work in messages, such as orders: "2.6 messages per unit of orders".
 	// +required
@@ -217,7 +221,7 @@ type Driver struct {
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="driver.name must consist of lowercase letters, digits and '-', at most 63; it names the unit of user work in messages, such as orders"
 	Name string `json:"name,omitempty"`
 
-	// pollSeconds is the time between two readings. Absent means the operator's default, 1 s; of prometheus 15 s. Best at most 15: blocks of a minute are compared.
+	// pollSeconds is the time between two readings. Absent means the operator's default, 1 s; of prometheus and awsSQS 15 s. Best at most 15: blocks of a minute are compared.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=300
@@ -229,7 +233,7 @@ type Driver struct {
 // QueueSource is where something is read: exactly one kind of server.
 //
 // +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ), has(self.kafka), has(self.postgreSQL), has(self.prometheus)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL and prometheus must be set; a further queue is a further entry of queues"
+// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ), has(self.kafka), has(self.postgreSQL), has(self.prometheus), has(self.awsSQS), has(self.http), has(self.external)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, awsSQS, http and external must be set; a further queue is a further entry of queues"
 type QueueSource struct {
 	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
 	//   natsJetStream:
@@ -247,7 +251,8 @@ type QueueSource struct {
 	// +optional
 	Redis RedisSource `json:"redis,omitzero"`
 
-	// rabbitMQ reads a classic or quorum queue of RabbitMQ through its management API, whose url this is; https:// is TLS, at port 15671 where none is given. Example:
+	// rabbitMQ reads a classic or quorum queue of RabbitMQ through its management API, whose url this is; https:// is TLS, at port 15671 where none is given.
+	// Without that API a url of amqp:// or amqps:// reads how much waits, but neither what is in flight nor rates. Example:
 	//   rabbitMQ:
 	//     url: http://rabbitmq.chat:15672
 	//     queue: mail
@@ -277,6 +282,31 @@ type QueueSource struct {
 	//     depthQuery: sum(mail_queue_messages)
 	// +optional
 	Prometheus PrometheusSource `json:"prometheus,omitzero"`
+
+	// awsSQS reads a queue of Amazon SQS. Its url is the endpoint of the region, or of a server with the same protocol. The Secret has the access key ID as username, the secret access key as
+	// password and, with temporary credentials, the session token as token. Example:
+	//   awsSQS:
+	//     url: https://sqs.eu-west-1.amazonaws.com
+	//     region: eu-west-1
+	//     queue: mail
+	//     auth: {secretRef: {name: sqs-reader}}
+	// +optional
+	AWSSQS AWSSQSSource `json:"awsSQS,omitzero"`
+
+	// http reads a queue of which an HTTP server tells in JSON, by a path for each number. Its url is what the paths of several queues have in common. Example:
+	//   http:
+	//     url: http://jobs.shop:8080
+	//     path: /queues/mail
+	//     depthPath: stats.waiting
+	// +optional
+	HTTP HTTPSource `json:"http,omitzero"`
+
+	// external asks an external scaler, by the gRPC protocol of KEDA. Its url has a port; grpcs:// is TLS. Example:
+	//   external:
+	//     url: grpc://scaler.chat:9090
+	//     metadata: {queue: mail}
+	// +optional
+	External ExternalSource `json:"external,omitzero"`
 }
 
 // NATSJetStreamSource is a durable consumer of a JetStream stream.

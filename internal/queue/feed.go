@@ -39,6 +39,10 @@ type feed struct {
 	next     time.Time
 	claim    uint64
 	timeouts int
+	// polled is when its last poll began. unwatch ends the watch, where there is one; woken is true where that asked for a poll during one.
+	polled  time.Time
+	unwatch func()
+	woken   bool
 
 	reading *Reading
 	arrived []Reading
@@ -68,8 +72,8 @@ func (p *Pool) newFeed(sub Subscriber, source *Source, now time.Time) *feed {
 	return f
 }
 
-// slowest are the polls of kinds whose values change more rarely than the default.
-var slowest = map[string]time.Duration{KindPrometheus: 15 * time.Second}
+// slowest are the polls of kinds whose values change more rarely than the default, or whose requests are paid for.
+var slowest = map[string]time.Duration{KindPrometheus: 15 * time.Second, KindSQS: 15 * time.Second}
 
 func (p *Pool) pollOf(q *capacityv1alpha1.Queue) time.Duration {
 	if q.PollSeconds > 0 {
@@ -148,13 +152,15 @@ func (f *feed) sample(now time.Time) Sample {
 	return s
 }
 
-// withSecret names this feed's own Secret as the remedy: a failure of the server is shared with feeds of other namespaces.
+// withSecret names this feed's own Secret as the remedy: a failure of the server is shared with feeds of other namespaces. Without one, SQS says
+// itself which ways there are.
 func (f *feed) withSecret(failure Failure) Failure {
-	if failure.Reason == capacityv1alpha1.ReasonAuthenticationFailed {
+	switch {
+	case failure.Reason != capacityv1alpha1.ReasonAuthenticationFailed:
+	case f.auth.Name != "":
+		failure.Remedy = "Correct " + f.source.via(subjectOf(f.auth)) + "; it is read again by itself"
+	case f.endpoint.Kind != KindSQS:
 		failure.Remedy = "Name a Secret with credentials in auth.secretRef"
-		if f.auth.Name != "" {
-			failure.Remedy = "Correct " + f.source.via(subjectOf(f.auth)) + "; it is read again by itself"
-		}
 	}
 	return failure
 }

@@ -20,12 +20,15 @@ import (
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/queue/external"
+	httpq "github.com/queuescaler/queuescaler/internal/queue/http"
 	kafkaq "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsjs "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresq "github.com/queuescaler/queuescaler/internal/queue/postgresql"
 	prometheusq "github.com/queuescaler/queuescaler/internal/queue/prometheus"
 	"github.com/queuescaler/queuescaler/internal/queue/rabbitmq"
 	redisq "github.com/queuescaler/queuescaler/internal/queue/redis"
+	sqsq "github.com/queuescaler/queuescaler/internal/queue/sqs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
@@ -73,6 +76,9 @@ func newHarness(t testing.TB, change ...func(*queue.Options)) *harness {
 			queue.KindKafka:      kafkaq.Open,
 			queue.KindPostgreSQL: postgresq.Open,
 			queue.KindPrometheus: prometheusq.Open,
+			queue.KindExternal:   external.Open,
+			queue.KindSQS:        sqsq.Open,
+			queue.KindHTTP:       httpq.Open,
 		},
 		Log: h.logger(),
 	}

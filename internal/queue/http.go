@@ -102,9 +102,39 @@ func (c *HTTPClient) Get(ctx context.Context, path string, query url.Values, lim
 	case err != nil:
 		return HTTPReply{}, httpFailure(err)
 	case int64(len(reply.Body)) > limit:
-		return HTTPReply{}, Fail(capacityv1alpha1.ReasonQueueReplyInvalid, "Check that the url leads to a queue server of that kind", "sending far more than a reply has")
+		return HTTPReply{}, tooLarge()
 	}
 	return reply, nil
+}
+
+// Do sends a request as it is, for a client library that makes and signs its own. Its error is a *Failure. Where the reply's body has more than limit
+// bytes, reading it ends with one.
+func (c *HTTPClient) Do(request *http.Request, limit int64) (*http.Response, error) {
+	response, err := c.client.Do(request)
+	if err != nil {
+		return nil, httpFailure(err)
+	}
+	response.Body = &boundedBody{ReadCloser: response.Body, left: limit}
+	return response, nil
+}
+
+// boundedBody is a body that may not go on for ever.
+type boundedBody struct {
+	io.ReadCloser
+	left int64
+}
+
+// Read is io.Reader's.
+func (b *boundedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, tooLarge()
+	}
+	return n, err
+}
+
+func tooLarge() *Failure {
+	return Fail(capacityv1alpha1.ReasonQueueReplyInvalid, "Check that the url leads to a queue server of that kind", "sending far more than a reply has")
 }
 
 // Connections is the number of open connections.

@@ -197,27 +197,29 @@ func TestPrometheusBehindBearerToken(t *testing.T) {
 	says(t, h.awaitReason(other, capacityv1alpha1.ReasonPermissionDenied), "denying the query")
 }
 
+// sayHTTP answers with text whatever is asked, and with garbage after it if endless.
+func sayHTTP(text string, endless bool) func(net.Conn) {
+	return func(conn net.Conn) {
+		_, err := io.WriteString(conn, text)
+		for err == nil && endless {
+			_, err = io.WriteString(conn, strings.Repeat("garbage", 1000))
+		}
+	}
+}
+
 func TestHostilePrometheus(t *testing.T) {
 	good := servers.StartRedis(t, servers.RedisOptions{})
 	const invalid, timeout = capacityv1alpha1.ReasonQueueReplyInvalid, capacityv1alpha1.ReasonQueueTimeout
-	say := func(text string, endless bool) func(net.Conn) {
-		return func(conn net.Conn) {
-			_, err := io.WriteString(conn, text)
-			for err == nil && endless {
-				_, err = io.WriteString(conn, strings.Repeat("garbage", 1000))
-			}
-		}
-	}
 	for _, c := range []struct {
 		name   string
 		serve  func(net.Conn)
 		reason string
 	}{
 		{"silent", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, timeout},
-		{"no HTTP", say("\x00\xff\x17garbage\n", true), invalid},
-		{"endless body", say("HTTP/1.1 200 OK\r\n\r\n", true), invalid},
-		{"endless header", say("HTTP/1.1 200 OK\r\nA: ", true), invalid},
-		{"redirect", say("HTTP/1.1 302 Found\r\nLocation: http://garbage/\r\nContent-Length: 0\r\n\r\n", false), invalid},
+		{"no HTTP", sayHTTP("\x00\xff\x17garbage\n", true), invalid},
+		{"endless body", sayHTTP("HTTP/1.1 200 OK\r\n\r\n", true), invalid},
+		{"endless header", sayHTTP("HTTP/1.1 200 OK\r\nA: ", true), invalid},
+		{"redirect", sayHTTP("HTTP/1.1 302 Found\r\nLocation: http://garbage/\r\nContent-Length: 0\r\n\r\n", false), invalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := newHarness(t)

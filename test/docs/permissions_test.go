@@ -5,6 +5,8 @@ package docs
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,20 +14,25 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"sigs.k8s.io/yaml"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/queue/external"
+	httpqueue "github.com/queuescaler/queuescaler/internal/queue/http"
 	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
 	postgresqueue "github.com/queuescaler/queuescaler/internal/queue/postgresql"
 	rabbitmqqueue "github.com/queuescaler/queuescaler/internal/queue/rabbitmq"
 	redisqueue "github.com/queuescaler/queuescaler/internal/queue/redis"
+	sqsqueue "github.com/queuescaler/queuescaler/internal/queue/sqs"
 	"github.com/queuescaler/queuescaler/test/servers"
 )
 
@@ -234,7 +241,9 @@ func TestPostgreSQLPermissionsSuffice(t *testing.T) {
 	}
 }
 
-func TestRabbitMQPermissionsSuffice(t *testing.T) {
+// startMail starts RabbitMQ with a message in queue mail of virtual host chat, and the user of a block in the docs.
+func startMail(t *testing.T, block string) *servers.RabbitMQ {
+	t.Helper()
 	r := servers.StartRabbitMQ(t)
 	for _, request := range [][3]string{
 		{"PUT", "vhosts/chat", ""},
@@ -246,16 +255,122 @@ func TestRabbitMQPermissionsSuffice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for line := range strings.Lines(marked(t, read(t, "docs/queues/rabbitmq.md"), "rabbitmq permissions")) {
+	for line := range strings.Lines(marked(t, read(t, "docs/queues/rabbitmq.md"), block)) {
 		words := strings.Fields(line)
 		if err := r.Control(words[0], words[1:]...); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return r
+}
+
+func TestRabbitMQPermissionsSuffice(t *testing.T) {
+	r := startMail(t, "rabbitmq permissions")
 	source := capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: r.URL()}, VHost: "chat", Queue: "mail"}
 	depths := readAll(t, connect(t, rabbitmqqueue.Open, queue.KindRabbitMQ, r.Address(), ""),
 		&capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{RabbitMQ: source}})
 	if depths[0] != 1 {
 		t.Errorf("backlog %d, want 1", depths[0])
+	}
+}
+
+func TestRabbitMQPermissionsSufficeOverAMQP(t *testing.T) {
+	r := startMail(t, "rabbitmq amqp permissions")
+	open := func(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Failure) {
+		o.Endpoint.Scheme = "amqp"
+		return rabbitmqqueue.Open(ctx, o)
+	}
+	source := capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: "amqp://r"}, VHost: "chat", Queue: "mail"}
+	depths := readAll(t, connect(t, open, queue.KindRabbitMQ, r.AMQPAddress(), "chat"),
+		&capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{RabbitMQ: source}})
+	if depths[0] != 1 {
+		t.Errorf("backlog %d, want 1", depths[0])
+	}
+}
+
+// The Secret of the docs is all that a scaler asks for, and is asked for: without TLS no token is sent.
+func TestExternalScalerPermissionsSuffice(t *testing.T) {
+	var secret struct {
+		StringData map[string]string `json:"stringData"`
+	}
+	if err := yaml.Unmarshal([]byte(marked(t, read(t, "docs/queues/external.md"), "external permissions")), &secret); err != nil {
+		t.Fatal(err)
+	}
+	certificates := servers.NewCertificates(t, time.Now().Add(time.Hour))
+	e := servers.StartExternal(t, servers.ExternalOptions{TLS: certificates, Token: secret.StringData["token"]})
+	e.Set("mail", 3)
+	host, port, err := net.SplitHostPort(e.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(certificates.CA)
+	options := queue.ConnectOptions{
+		Endpoint: queue.Endpoint{Kind: queue.KindExternal, Host: host, Port: port},
+		Token:    secret.StringData["token"],
+		TLS:      &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trusted, ServerName: host},
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", e.Address())
+		},
+		Now: time.Now,
+	}
+	reader, failure := external.Open(t.Context(), options)
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	t.Cleanup(reader.Close)
+	source := capacityv1alpha1.ExternalSource{Server: capacityv1alpha1.Server{URL: e.URL()}, Metadata: map[string]capacityv1alpha1.ExternalValue{"queue": "mail"}}
+	if depths := readAll(t, reader, &capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{External: source}}); depths[0] != 3 {
+		t.Errorf("backlog %d, want 3", depths[0])
+	}
+	options.TLS = nil
+	if _, failure := external.Open(t.Context(), options); failure == nil || failure.Reason != capacityv1alpha1.ReasonAddressRefused {
+		t.Errorf("without TLS: %v, want it refused", failure)
+	}
+}
+
+func TestSQSPermissionsSuffice(t *testing.T) {
+	s := servers.StartSQS(t, servers.SQSOptions{Users: []servers.SQSUser{
+		{AccessKeyID: "reader", SecretAccessKey: "change-me", Policy: marked(t, read(t, "docs/queues/aws-sqs.md"), "sqs permissions")}}})
+	client, url, message := s.Client(t), s.Create(t, "mail"), "m"
+	s.Create(t, "others")
+	if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &url, MessageBody: &message}); err != nil {
+		t.Fatal(err)
+	}
+	open := func(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Failure) {
+		o.Endpoint.Scheme, o.Endpoint.Region = "http", servers.SQSRegion
+		return sqsqueue.Open(ctx, o)
+	}
+	named := func(name string) *capacityv1alpha1.Queue {
+		return &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{AWSSQS: capacityv1alpha1.AWSSQSSource{Queue: name, Region: servers.SQSRegion}}}
+	}
+	reader := connect(t, open, queue.KindSQS, s.Address(), "")
+	if depths := readAll(t, reader, named("mail")); depths[0] != 1 {
+		t.Errorf("backlog %d, want 1", depths[0])
+	}
+	failure := reader.Read(t.Context(), []*capacityv1alpha1.Queue{named("others")}, func(_ int, _ queue.Reading, f *queue.Failure) {
+		if f == nil || f.Reason != capacityv1alpha1.ReasonPermissionDenied {
+			t.Errorf("%v, want other queues denied", f)
+		}
+	})
+	if failure != nil {
+		t.Fatal(failure)
+	}
+}
+
+func TestHTTPReplyIsRead(t *testing.T) {
+	h := servers.StartHTTP(t, servers.HTTPOptions{Username: "reader", Password: "change-me"})
+	h.Set("/queues/mail", 200, marked(t, read(t, "docs/queues/http.md"), "http reply"))
+	source := capacityv1alpha1.HTTPSource{Path: "/queues/mail", DepthPath: "stats.waiting", InFlightPath: "stats.running", ArrivedTotalPath: "stats.arrived_total",
+		CompletedTotalPath: "stats.completed_total", OldestAgeSecondsPath: "stats.oldest_age_seconds"}
+	mail := &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{HTTP: source}}
+	reader := connect(t, httpqueue.Open, queue.KindHTTP, h.Address(), "")
+	failure := reader.Read(t.Context(), []*capacityv1alpha1.Queue{mail}, func(_ int, r queue.Reading, f *queue.Failure) {
+		if f != nil || r.Depth != 3 || *r.InFlight != 2 || *r.ArrivedTotal != 1205 || *r.CompletedTotal != 1200 || *r.OldestAge != 2500*time.Millisecond {
+			t.Errorf("%+v, %v, want what the page says", r, f)
+		}
+	})
+	if failure != nil {
+		t.Fatal(failure)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"math"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
@@ -17,13 +16,9 @@ import (
 )
 
 const (
-	// queriesAtOnce is the number of queues that are asked for at once, each with one query after the other.
-	queriesAtOnce = 4
 	// queryTimeout is what the server is told: a slow query fails alone. queryBytes bounds the reply to one.
 	queryTimeout = "2s"
 	queryBytes   = 64 << 10
-	// beginWithin bounds the wait of a queue for its turn.
-	beginWithin = 2 * queue.ReplyTimeout
 )
 
 // reader is a queue.Reader.
@@ -60,42 +55,10 @@ func (r *reader) Close() {
 
 // Read asks for all queues; see queue.Reader.
 func (r *reader) Read(ctx context.Context, queues []*capacityv1alpha1.Queue, deliver func(int, queue.Reading, *queue.Failure)) *queue.Failure {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(r.closed, cancel)()
-	begin, stop := context.WithTimeout(ctx, beginWithin)
-	defer stop()
-	var (
-		workers sync.WaitGroup
-		mu      sync.Mutex
-		next    int
-		lost    *queue.Failure
-	)
-	take := func() (int, bool) {
-		mu.Lock()
-		defer mu.Unlock()
-		next++
-		return next - 1, next <= len(queues) && lost == nil
+	read := func(ctx, begin context.Context, i int) (queue.Reading, *queue.Failure, bool) {
+		return r.readOne(ctx, begin, &queues[i].Prometheus)
 	}
-	for range min(queriesAtOnce, len(queues)) {
-		workers.Go(func() {
-			for i, ok := take(); ok; i, ok = take() {
-				reading, failure, everywhere := r.readOne(ctx, begin, &queues[i].Prometheus)
-				mu.Lock()
-				switch {
-				case lost != nil:
-				case failure != nil && everywhere:
-					lost = failure
-					cancel()
-				default:
-					deliver(i, reading, failure)
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	workers.Wait()
-	return lost
+	return queue.ReadEach(ctx, r.closed, len(queues), read, deliver)
 }
 
 // readOne reads one queue; everywhere is true for a failure of the server. The reading is as old as its oldest sample.
@@ -116,8 +79,8 @@ func (r *reader) readOne(ctx, begin context.Context, source *capacityv1alpha1.Pr
 		if q.query == "" {
 			continue
 		}
-		if begin.Err() != nil && ctx.Err() == nil {
-			return queue.Reading{}, queue.Fail(capacityv1alpha1.ReasonQueueTimeout, "Make the queries on this server faster, or raise pollSeconds", "keeping %s waiting for others", q.field), false
+		if failure := queue.WaitsTooLong(ctx, begin); failure != nil {
+			return queue.Reading{}, failure, false
 		}
 		body, failure, everywhere := r.ask(ctx, q.query)
 		if failure != nil {

@@ -1,0 +1,155 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package httpq
+
+import (
+	"context"
+	"math"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/test/servers"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const missing, nonsense = capacityv1alpha1.ReasonQueueMissing, capacityv1alpha1.ReasonQueueReplyInvalid
+
+var replies = []struct{ name, path, body, reason, says string }{
+	{"number", "a.b", `{"a":{"b":7}}`, "", ""},
+	{"number in a string", "a", `{"a":"7"}`, "", ""},
+	{"fraction", "a", `{"a":6.6}`, "", ""},
+	{"exponent", "a", `{"a":0.7e1}`, "", ""},
+	{"index", "1.n", `[{"n":1},{"n":7}]`, "", ""},
+	{"by name", `q.#(name=="a b").n`, `{"q":[{"name":"x","n":1},{"name":"a b","n":7}]}`, "", ""},
+	{"length", "a.#", `{"a":[1,2,3,4,5,6,7]}`, "", ""},
+	{"length of those that match", `a.#(s=="w")#|#`, `{"a":[{"s":"w"},{"s":"w"},{"s":"w"},{"s":"w"},{"s":"w"},{"s":"w"},{"s":"w"},{"s":"x"}]}`, "", ""},
+	{"name with a dot", `a\.b`, `{"a.b":7}`, "", ""},
+	{"the whole reply", "#", `[1,2,3,4,5,6,7]`, "", ""},
+	{"absent", "a.c", `{"a":{"b":7}}`, missing, "without what depthPath leads to"},
+	{"null", "a", `{"a":null}`, missing, "without what depthPath leads to"},
+	{"nobody by that name", `q.#(name=="z").n`, `{"q":[{"name":"x","n":1}]}`, missing, "without what"},
+	{"beyond the end", "7", `[1]`, missing, "without what"},
+	{"malformed path", `q.#(name==`, `{"q":[{"name":"x"}]}`, missing, "without what"},
+	{"empty", "a", ``, nonsense, "no JSON"},
+	{"HTML", "a", `<html>garbage`, nonsense, "no JSON"},
+	{"no end", "a", `{"a":7,"garbage`, nonsense, "no JSON"},
+	{"too deep", "a", strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000), nonsense, "no JSON"},
+	{"object", "a", `{"a":{"garbage":7}}`, nonsense, "no number"},
+	{"several", "q.#.n", `{"q":[{"n":1},{"n":2}]}`, nonsense, "no number"},
+	{"boolean", "a", `{"a":true}`, nonsense, "no number"},
+	{"text", "a", `{"a":"garbage"}`, nonsense, "no number"},
+	{"empty text", "a", `{"a":""}`, nonsense, "no number"},
+	{"null in a string", "a", `{"a":"null"}`, nonsense, "no number"},
+	{"NaN", "a", `{"a":"NaN"}`, nonsense, "no number"},
+	{"hexadecimal", "a", `{"a":"0x7"}`, nonsense, "no number"},
+	{"infinite", "a", `{"a":1e999}`, nonsense, "no number"},
+	{"negative", "a", `{"a":-7}`, nonsense, "negative"},
+	{"absurd", "a", `{"a":1e300}`, nonsense, "more than a queue holds"},
+}
+
+func TestParse(t *testing.T) {
+	for _, c := range replies {
+		got, failure := parse([]byte(c.body), &capacityv1alpha1.HTTPSource{DepthPath: capacityv1alpha1.JSONPath(c.path)})
+		switch {
+		case c.reason == "" && (failure != nil || got.Depth != 7 || got.InFlight != nil || got.ArrivedTotal != nil || got.CompletedTotal != nil || got.OldestAge != nil):
+			t.Errorf("%s: %+v, %v", c.name, got, failure)
+		case c.reason == "":
+		case failure == nil || failure.Reason != c.reason || !strings.Contains(failure.What, c.says) || failure.Remedy == "" || strings.Contains(failure.What, "garbage"):
+			t.Errorf("%s: %+v, want %s: %s", c.name, failure, c.reason, c.says)
+		}
+	}
+}
+
+func TestEachFieldHasItsPath(t *testing.T) {
+	source := &capacityv1alpha1.HTTPSource{DepthPath: "a", InFlightPath: "b", ArrivedTotalPath: "c", CompletedTotalPath: "d", OldestAgeSecondsPath: "e"}
+	got, failure := parse([]byte(`{"a":1,"b":2,"c":3,"d":4,"e":5}`), source)
+	if failure != nil || got.Depth != 1 || *got.InFlight != 2 || *got.ArrivedTotal != 3 || *got.CompletedTotal != 4 || *got.OldestAge != 5*time.Second {
+		t.Errorf("%+v, %v", got, failure)
+	}
+	if _, failure := parse([]byte(`{"a":1,"b":2,"c":3,"e":5}`), source); failure == nil || !strings.Contains(failure.What, "completedTotalPath") {
+		t.Errorf("%v, want the failure to name completedTotalPath", failure)
+	}
+}
+
+// The largest reply and the worst paths that the API accepts take no time that matters: milliseconds, and the limit here is for a busy machine.
+func TestWorstPathsAreQuick(t *testing.T) {
+	flat := "[" + strings.Repeat("[],", replyBytes/3-2) + "[]]"
+	nested := strings.Repeat("[", 9_000) + "1" + strings.Repeat("]", 9_000)
+	quotes := `{"a":"` + strings.Repeat(`\\`, replyBytes/2-8) + `"}`
+	for _, path := range []string{strings.Repeat("#|", 127) + "#", strings.Repeat("0.", 127) + "0", strings.Repeat("a|", 127) + "a", strings.Repeat("..", 127),
+		strings.Repeat("#(a==1)#|", 28) + "#", strings.Repeat("#(<1)#|", 36) + "#"} {
+		for _, body := range []string{flat, nested, quotes} {
+			start := time.Now()
+			_, _ = parse([]byte(body), &capacityv1alpha1.HTTPSource{DepthPath: capacityv1alpha1.JSONPath(path)})
+			if took := time.Since(start); took > 2*time.Second {
+				t.Errorf("%.20s on %.20s takes %v", path, body, took)
+			}
+		}
+	}
+}
+
+// While credentials are accepted elsewhere, a path that refuses them fails alone; later the Secret is taken to be wrong.
+func TestRefusedCredentials(t *testing.T) {
+	s := servers.StartHTTP(t, servers.HTTPOptions{Username: "reader", Password: "old"})
+	s.Set("/good", 200, `{"a":1}`)
+	s.Set("/login", 401, "")
+	host, port, err := net.SplitHostPort(s.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Unix(1_790_000_000, 0)
+	opened, failure := Open(t.Context(), queue.ConnectOptions{
+		Endpoint: queue.Endpoint{Kind: queue.KindHTTP, Scheme: "http", Host: host, Port: port}, Username: "reader", Password: "old", Now: func() time.Time { return now },
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", s.Address())
+		},
+	})
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	t.Cleanup(opened.Close)
+	read := func(path string) (everywhere, alone *queue.Failure) {
+		q := &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{HTTP: capacityv1alpha1.HTTPSource{Path: path, DepthPath: "a"}}}
+		everywhere = opened.Read(t.Context(), []*capacityv1alpha1.Queue{q}, func(_ int, _ queue.Reading, f *queue.Failure) { alone = f })
+		return everywhere, alone
+	}
+	if everywhere, _ := read("login"); everywhere == nil {
+		t.Error("nothing was accepted yet, and the path fails alone")
+	}
+	if everywhere, alone := read("good"); everywhere != nil || alone != nil {
+		t.Error(everywhere, alone)
+	}
+	if everywhere, alone := read("login"); everywhere != nil || alone == nil || alone.Reason != capacityv1alpha1.ReasonAuthenticationFailed {
+		t.Errorf("%v, %v; want the path to fail alone", everywhere, alone)
+	}
+	s.Login("new")
+	now = now.Add(acceptedFor)
+	if everywhere, _ := read("good"); everywhere == nil || everywhere.Reason != capacityv1alpha1.ReasonAuthenticationFailed {
+		t.Errorf("%v, want the server to refuse the credentials", everywhere)
+	}
+}
+
+// Whatever a server replies and wherever a path leads, it ends in a number in range or a failure.
+func FuzzParse(f *testing.F) {
+	for _, c := range replies {
+		f.Add([]byte(c.body), c.path)
+	}
+	f.Fuzz(func(t *testing.T, body []byte, path string) {
+		if path == "" || len(path) > 256 || strings.ContainsAny(path, "@!*?%~{}[]") || strings.Contains(path, "#.") {
+			return // the API refuses it
+		}
+		p := capacityv1alpha1.JSONPath(path)
+		got, failure := parse(body, &capacityv1alpha1.HTTPSource{DepthPath: p, OldestAgeSecondsPath: p})
+		if failure == nil && (got.Depth < 0 || got.Depth > queue.CountMost || *got.OldestAge < 0 || *got.OldestAge > math.MaxInt64/2) {
+			t.Errorf("%q makes %+v", body, got)
+		}
+	})
+}

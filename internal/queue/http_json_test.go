@@ -1,0 +1,191 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package queue_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/test/servers"
+)
+
+func jsonQueue(url, path string) capacityv1alpha1.Queue {
+	return capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{
+		HTTP: capacityv1alpha1.HTTPSource{Server: capacityv1alpha1.Server{URL: url}, Path: path, DepthPath: "waiting"}}}
+}
+
+func TestHTTPReadings(t *testing.T) {
+	const ok = http.StatusOK
+	s := servers.StartHTTP(t, servers.HTTPOptions{})
+	set := func(depth, inFlight, arrived, completed int) {
+		s.Set("/stats/queues?of=a+b", ok, fmt.Sprintf(`{"queues":[{"name":"other"},{"name":"mail","waiting":%d,"running":"%d","arrived":%d,"done":%d,"age":2.5}]}`, depth, inFlight, arrived, completed))
+	}
+	set(3, 2, 100_000, 99_995)
+	const mail = `queues.#(name=="mail").`
+	q := jsonQueue(s.URL()+"/stats/", "/queues?of=a%20b")
+	q.HTTP.DepthPath, q.HTTP.InFlightPath, q.HTTP.ArrivedTotalPath, q.HTTP.CompletedTotalPath = mail+"waiting", mail+"running", mail+"arrived", mail+"done"
+	q.HTTP.OldestAgeSecondsPath = mail + "age"
+	h := newHarness(t)
+	h.Subscribe(scaler, one(q))
+	got := h.awaitDepth(scaler, 3).Reading
+	if *got.InFlight != 2 || *got.ArrivedTotal != 100_000 || *got.CompletedTotal != 99_995 || *got.OldestAge != 2500*time.Millisecond {
+		t.Errorf("%+v", got)
+	}
+	// What was sent and done shows to the message, at each of 100,000 in steps.
+	for sent := 100_000; sent <= 200_000; sent += 25_000 {
+		set(0, 0, sent, sent-7)
+		h.await(fmt.Sprint(sent, " arrived"), func() bool {
+			r := h.sample(scaler).Reading
+			return *r.ArrivedTotal == int64(sent) && *r.CompletedTotal == int64(sent-7)
+		}, func() any { return h.sample(scaler).Reading })
+	}
+	// What disappears is no zero, and is read again when it is back, its counters begun anew.
+	s.Set("/stats/queues?of=a+b", ok, `{"queues":[]}`)
+	missing := h.awaitReason(scaler, capacityv1alpha1.ReasonQueueMissing)
+	says(t, missing, "answering without what depthPath leads to.*let the server send 0")
+	if missing.ServerWide || missing.Reading == nil {
+		t.Errorf("%+v, want a failure of this queue alone, with its last reading", missing)
+	}
+	set(5, 0, 5, 0)
+	if again := h.awaitDepth(scaler, 5); *again.Reading.ArrivedTotal != 5 {
+		t.Errorf("%d arrived, want 5", *again.Reading.ArrivedTotal)
+	}
+}
+
+func TestHTTPPathsFailAlone(t *testing.T) {
+	s := servers.StartHTTP(t, servers.HTTPOptions{})
+	h := newHarness(t)
+	s.Set("/good", 200, `{"waiting":3}`)
+	h.Subscribe(scaler, one(jsonQueue(s.URL(), "good")))
+	h.awaitDepth(scaler, 3)
+	const missing, invalid, unavailable = capacityv1alpha1.ReasonQueueMissing, capacityv1alpha1.ReasonQueueReplyInvalid, capacityv1alpha1.ReasonQueueUnavailable
+	for i, c := range []struct {
+		path, body   string
+		status       int
+		reason, says string
+	}{
+		{"/nowhere", "garbage", 404, missing, `without the path \(HTTP 404\).*Correct url and http.path`},
+		{"/denied", "garbage", 403, capacityv1alpha1.ReasonPermissionDenied, "denying the path"},
+		{"/broken", "garbage", 500, unavailable, "answering HTTP 500"},
+		{"/busy", "garbage", 429, unavailable, "asking for fewer requests"},
+		{"/teapot", "garbage", 418, invalid, "answering HTTP 418 to the path"},
+		{"/odd", "garbage", 302, invalid, "redirect"},
+		{"/login", "garbage", 401, capacityv1alpha1.ReasonAuthenticationFailed, "asking for credentials"},
+		{"/html", "<html>garbage", 200, invalid, "answering with what is no JSON"},
+		{"/null", `{"waiting":null}`, 200, missing, "without what depthPath leads to"},
+		{"/text", `{"waiting":"garbage"}`, 200, invalid, "answering depthPath with what is no number"},
+		{"/negative", `{"waiting":-1}`, 200, invalid, "negative"},
+	} {
+		s.Set(c.path, c.status, c.body)
+		h.Subscribe(subscriber(i+1), one(jsonQueue(s.URL(), c.path)))
+		got := h.awaitReason(subscriber(i+1), c.reason)
+		says(t, got, c.says)
+		if got.ServerWide || strings.Contains(got.Message, "garbage") {
+			t.Errorf("%s fails the server, or repeats it: %+v", c.path, got)
+		}
+	}
+	malformed := subscriber(20)
+	h.Subscribe(malformed, one(jsonQueue(s.URL(), "/%zz")))
+	says(t, h.awaitReason(malformed, capacityv1alpha1.ReasonAddressRefused), "the path is malformed")
+	if got := h.sample(scaler); got.Quality != queue.Fresh {
+		t.Errorf("the good queue: %+v", got)
+	}
+	if stats := h.Servers(); len(stats) != 1 || stats[0].Connections < 1 || stats[0].Connections > 4 {
+		t.Errorf("servers: %+v, want one with at most 4 connections", stats)
+	}
+	s.Stop()
+	h.await("refused", func() bool { return strings.Contains(h.sample(scaler).Message, "refused for") }, func() any { return h.sample(scaler) })
+	says(t, h.awaitReason(scaler, unavailable), `^http://127.0.0.1:\d+ refused.*Check that the server runs`)
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h.awaitDepth(scaler, 3)
+}
+
+func TestHTTPJSONCredentialsAndTLS(t *testing.T) {
+	good := servers.NewCertificates(t, time.Now().Add(time.Hour))
+	foreign := servers.NewCertificates(t, time.Now().Add(time.Hour))
+	expired := servers.NewCertificates(t, time.Now().Add(-time.Minute))
+	basic := servers.StartHTTP(t, servers.HTTPOptions{Username: "reader", Password: "hunter2", TLS: good})
+	bearer := servers.StartHTTP(t, servers.HTTPOptions{Token: "hunter2", TLS: good})
+	outdated := servers.StartHTTP(t, servers.HTTPOptions{TLS: expired})
+	for _, s := range []*servers.HTTP{basic, bearer, outdated} {
+		s.Set("/jobs", 200, `{"waiting":7}`)
+	}
+	h := newHarness(t)
+	h.setSecret("chat/creds", "username", "reader", "password", "wrong")
+	h.setSecret("chat/right", "username", "reader", "password", "hunter2")
+	h.setSecret("chat/token", "token", "hunter2")
+	h.setSecret("chat/ca", "ca.crt", string(good.CA))
+	h.setSecret("chat/foreign", "ca.crt", string(foreign.CA))
+	h.setSecret("chat/expired", "ca.crt", string(expired.CA))
+	secured := func(url, secret, ca, name string) []capacityv1alpha1.Queue {
+		q := jsonQueue(url, "jobs")
+		q.HTTP.TLS = &capacityv1alpha1.TLS{SecretRef: capacityv1alpha1.SecretReference{Name: ca}, ServerName: name}
+		if secret != "" {
+			q.HTTP.Auth = authBy(secret)
+		}
+		return one(q)
+	}
+	h.Subscribe(scaler, secured(basic.URL(), "creds", "ca", ""))
+	got := h.awaitReason(scaler, capacityv1alpha1.ReasonAuthenticationFailed)
+	says(t, got, `refusing the credentials.*Correct Secret chat/creds`)
+	if !got.ServerWide {
+		t.Error("a password that was never right is a failure of one path")
+	}
+	h.setSecret("chat/creds", "username", "reader", "password", "hunter2")
+	h.awaitDepth(scaler, 7)
+	h.Subscribe(subscriber(20), secured(bearer.URL(), "token", "ca", "localhost"))
+	h.awaitDepth(subscriber(20), 7)
+	for i, c := range []struct{ url, secret, ca, name, reason, says string }{
+		{basic.URL(), "", "ca", "", capacityv1alpha1.ReasonAuthenticationFailed, "asking for credentials"},
+		{basic.URL(), "right", "foreign", "", capacityv1alpha1.ReasonTLSFailed, "unknown authority"},
+		{basic.URL(), "right", "ca", "other.example", capacityv1alpha1.ReasonTLSFailed, "for another name"},
+		{outdated.URL(), "", "expired", "", capacityv1alpha1.ReasonTLSFailed, "has expired"},
+	} {
+		h.Subscribe(subscriber(i+1), secured(c.url, c.secret, c.ca, c.name))
+		says(t, h.awaitReason(subscriber(i+1), c.reason), c.says)
+	}
+	h.awaitDepth(scaler, 7)
+	if strings.Contains(h.logged(), "hunter2") {
+		t.Error("the log has a password")
+	}
+}
+
+func TestHostileHTTPJSON(t *testing.T) {
+	good := servers.StartRedis(t, servers.RedisOptions{})
+	const invalid, timeout, unavailable = capacityv1alpha1.ReasonQueueReplyInvalid, capacityv1alpha1.ReasonQueueTimeout, capacityv1alpha1.ReasonQueueUnavailable
+	for _, c := range []struct {
+		name   string
+		serve  func(net.Conn)
+		reason string
+	}{
+		{"silent", func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }, timeout},
+		{"closes", func(net.Conn) {}, unavailable},
+		{"no HTTP", sayHTTP("\x00\xff\x17garbage\n", true), invalid},
+		{"endless body", sayHTTP("HTTP/1.1 200 OK\r\n\r\n", true), invalid},
+		{"endless header", sayHTTP("HTTP/1.1 200 OK\r\nA: ", true), invalid},
+		{"nested", sayHTTP("HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n"+strings.Repeat("[", 20_000)+strings.Repeat("]", 20_000), false), invalid},
+		{"redirect", sayHTTP("HTTP/1.1 302 Found\r\nLocation: http://garbage/\r\nContent-Length: 0\r\n\r\n", false), invalid},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := newHarness(t)
+			h.Subscribe(scaler, one(jsonQueue("http://"+hostile(t, c.serve), "jobs")))
+			h.Subscribe(other, one(listQueue(good.URL(), "jobs")))
+			got := h.awaitReason(scaler, c.reason)
+			says(t, got, "for \\d|;")
+			if strings.Contains(got.Message, "garbage") {
+				t.Errorf("message %q repeats the reply", got.Message)
+			}
+			h.awaitDepth(other, 0)
+		})
+	}
+}
