@@ -14,6 +14,9 @@ const (
 	DefaultBlock  = time.Minute
 	blockMessages = 10
 	longestBlock  = time.Hour
+	// rebalance is how long after a change of who shares the partitions of a queue readings are no evidence: consumers stop, hand partitions
+	// over, and fetch anew.
+	rebalance = 30 * time.Second
 	// tolerated is the share of the larger counter's change that may be unaccounted for, or redelivered, in evidence.
 	tolerated = 0.05
 	// contradicts: a saturated rate below this share of an unsaturated one of the last hour.

@@ -21,6 +21,8 @@ type plant struct {
 	depth, arrived, completed  int64
 	arrive, serve              float64
 	arriveDebt, completionDebt float64
+	// tell adds to what a reading tells; nil: nothing.
+	tell func(*queue.Reading)
 }
 
 func newPlant(s Settings, serving Serving) *plant {
@@ -48,6 +50,9 @@ func (p *plant) run(n int) {
 func (p *plant) read() {
 	r := reading(p.now, p.depth, p.arrived, p.completed)
 	r.InFlight = new(int64)
+	if p.tell != nil {
+		p.tell(&r)
+	}
 	p.e.Observe(0, r)
 }
 

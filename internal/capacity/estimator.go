@@ -103,12 +103,22 @@ func (e *Estimator) Serve(now time.Time, s Serving) {
 	e.serving = s
 	if changed {
 		e.block.drop(s.Young)
-		e.block.clear = now
+		e.block.clear = e.settled(now)
 	}
 	if s.Revision != was.Revision {
 		e.highest = highest{}
 	}
 	e.block.young = e.block.young || s.Young
+}
+
+// settled is when readings are evidence again after a change.
+func (e *Estimator) settled(change time.Time) time.Time {
+	for i := range e.flows {
+		if e.flows[i].shared {
+			return change.Add(rebalance)
+		}
+	}
+	return change
 }
 
 // Observe adds a reading of queue i.
@@ -122,6 +132,12 @@ func (e *Estimator) Observe(i int, r queue.Reading) {
 	}
 	if follows == continued {
 		e.countDay(i)
+	}
+	if e.flows[i].rebalanced(r) {
+		e.block.drop(e.serving.Young)
+		if at := e.settled(r.Time); at.After(e.block.clear) {
+			e.block.clear = at
+		}
 	}
 	if follows == broken || !e.measurable() {
 		e.block.drop(e.serving.Young)

@@ -75,6 +75,9 @@ type point struct {
 type flow struct {
 	points     []point
 	quietSince time.Time
+	// shared: consumers share partitions, so that one that comes or goes interrupts the others. members are who they were last.
+	shared  bool
+	members uint64
 	// age is the newest oldest-age, aging is true where it rises while the backlog falls: a poison message, or priorities.
 	age   time.Duration
 	aging bool
@@ -109,6 +112,7 @@ func (f *flow) observe(r queue.Reading) continuity {
 	}
 	f.observeAge(r)
 	f.observeQuiet(&p)
+	f.shared = r.MostConsumers != nil
 	f.accumulate(&p)
 	if f.points == nil {
 		f.points = make([]point, 0, history)
@@ -164,6 +168,16 @@ func pointOf(r queue.Reading) point {
 		p.arrived, p.hasArrived = p.completed+p.depth+p.inFlight, true
 	}
 	return p
+}
+
+// rebalanced takes the reading's members, and is true where they are others than before.
+func (f *flow) rebalanced(r queue.Reading) bool {
+	if r.Members == nil || *r.Members == f.members {
+		return false
+	}
+	before := f.members
+	f.members = *r.Members
+	return before != 0
 }
 
 func restarted(last, p *point) bool {

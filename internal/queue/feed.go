@@ -169,10 +169,10 @@ func (f *feed) withSecret(failure Failure) Failure {
 func equal(a, b *Reading) bool {
 	return a.Depth == b.Depth && same(a.InFlight, b.InFlight) && same(a.ArrivedTotal, b.ArrivedTotal) &&
 		same(a.CompletedTotal, b.CompletedTotal) && same(a.RedeliveredTotal, b.RedeliveredTotal) && same(a.MostConsumers, b.MostConsumers) &&
-		same(a.DeepestPartition, b.DeepestPartition)
+		same(a.DeepestPartition, b.DeepestPartition) && same(a.Members, b.Members)
 }
 
-func same(a, b *int64) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
+func same[T comparable](a, b *T) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
 
 // thin bounds what waits to be taken, after one reading was added: equal readings in a row to runSize, and all to bufferSize. The first
 // and the newest half always stay, so that a rate over the whole interval and the recent rates remain right.

@@ -39,6 +39,8 @@ func login(password string) map[string]string {
 	return map[string]string{"username": "reader", "password": password}
 }
 
+func bearer(token string) map[string]string { return map[string]string{"token": token} }
+
 // securedServers start a server of each kind that lets in whoever has the password, and client certificates of c where it can ask for
 // them. A further source is one more of them.
 var securedServers = map[string]func(t *testing.T, c *servers.Certificates, password string) secured{
@@ -56,7 +58,7 @@ var securedServers = map[string]func(t *testing.T, c *servers.Certificates, pass
 	"nats by token": func(t *testing.T, c *servers.Certificates, token string) secured {
 		n := servers.StartNATS(t, servers.NATSOptions{TLS: c, ClientCertificates: true, Token: token})
 		addConsumer(t, jetStream(t, n, nats.Token(token), nats.RootCAs(c.CAFile), nats.ClientCert(c.CertFile, c.KeyFile)))
-		return secured{n.URL(), jobsConsumer, func(token string) map[string]string { return map[string]string{"token": token} }}
+		return secured{n.URL(), jobsConsumer, bearer}
 	},
 	"rabbitmq": func(t *testing.T, c *servers.Certificates, password string) secured {
 		r, err := servers.NewRabbitMQ(c)
@@ -99,6 +101,27 @@ var securedServers = map[string]func(t *testing.T, c *servers.Certificates, pass
 		p := servers.StartPrometheus(t, servers.PrometheusOptions{TLS: c, Username: "reader", Password: password})
 		return secured{p.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
 			return capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{Server: s, DepthQuery: "vector(0)"}}
+		}, login}
+	},
+	"http": func(t *testing.T, c *servers.Certificates, password string) secured {
+		h := servers.StartHTTP(t, servers.HTTPOptions{TLS: c, Username: "reader", Password: password})
+		h.Set("/jobs", http.StatusOK, `{"waiting":0}`)
+		return secured{h.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
+			return capacityv1alpha1.QueueSource{HTTP: capacityv1alpha1.HTTPSource{Server: s, Path: "/jobs", DepthPath: "waiting"}}
+		}, login}
+	},
+	"external": func(t *testing.T, c *servers.Certificates, token string) secured {
+		e := servers.StartExternal(t, servers.ExternalOptions{TLS: c, Clients: true, Token: token})
+		e.Set("jobs", 0)
+		return secured{e.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
+			return capacityv1alpha1.QueueSource{External: capacityv1alpha1.ExternalSource{Server: s, Metadata: map[string]capacityv1alpha1.ExternalValue{"queue": "jobs"}}}
+		}, bearer}
+	},
+	"aws sqs": func(t *testing.T, c *servers.Certificates, key string) secured {
+		q := servers.StartSQS(t, servers.SQSOptions{TLS: c, Users: []servers.SQSUser{{AccessKeyID: "reader", SecretAccessKey: key}}})
+		q.Create(t, "jobs")
+		return secured{q.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
+			return capacityv1alpha1.QueueSource{AWSSQS: capacityv1alpha1.AWSSQSSource{Server: s, Queue: "jobs", Region: servers.SQSRegion}}
 		}, login}
 	},
 }

@@ -45,8 +45,9 @@ type batch struct {
 
 	ends, starts map[partition]told
 	commits      map[string]groupCommits
-	// missing are groups that the cluster does not have.
-	missing map[string]bool
+	// described are groups that committed nothing, members those of all groups, as far as they are known.
+	described map[string]described
+	members   map[string]uint64
 }
 
 func newBatch(queues []*capacityv1alpha1.Queue, topics map[string]kmsg.MetadataResponseTopic) *batch {
@@ -142,7 +143,7 @@ func (b *batch) result(i int) (queue.Reading, *queue.Failure) {
 		return queue.Reading{}, invalid()
 	case commits.err != nil:
 		return queue.Reading{}, failureOf(source, commits.err)
-	case b.missing[source.Group]:
+	case b.described[source.Group].missing:
 		return queue.Reading{}, codeFailure(source, kerr.GroupIDNotFound)
 	}
 	sum := total{completedKnown: true}
@@ -167,6 +168,9 @@ func (b *batch) result(i int) (queue.Reading, *queue.Failure) {
 	}
 	reading := sum.reading()
 	reading.MostConsumers = new(int64(len(b.of[i])))
+	if members, known := b.members[source.Group]; known {
+		reading.Members = &members
+	}
 	return reading, nil
 }
 

@@ -50,6 +50,7 @@ type reader struct {
 	mu sync.Mutex
 	// starts are start offsets as they were read last.
 	starts map[partition]start
+	groups map[string]group
 }
 
 type start struct {
@@ -61,7 +62,7 @@ var _ queue.Open = Open
 
 // Open connects to a Kafka cluster. Its client keeps the credentials, because it needs them for the connections to the other brokers.
 func Open(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Failure) {
-	r := &reader{dialer: &dialer{options: o}, anonymous: o.Password == "" && o.Token == "", now: o.Now, starts: map[partition]start{}}
+	r := &reader{dialer: &dialer{options: o}, anonymous: o.Password == "" && o.Token == "", now: o.Now, starts: map[partition]start{}, groups: map[string]group{}}
 	options := []kgo.Opt{
 		kgo.SeedBrokers(o.Endpoint.Address()),
 		kgo.ClientID("queuescaler"),

@@ -123,3 +123,69 @@ func asMap(reply *kmsg.ListOffsetsResponse) map[partition]told {
 	takeOffsets(all, reply)
 	return all
 }
+
+// FuzzDescriptions has descriptions of groups decoded by the library: whatever they say, a group has members or is missing, or neither.
+func FuzzDescriptions(f *testing.F) {
+	older := func(code int16, state string, members ...string) *kmsg.DescribeGroupsResponse {
+		reply, g := kmsg.NewPtrDescribeGroupsResponse(), kmsg.NewDescribeGroupsResponseGroup()
+		g.Group, g.State, g.ErrorCode = "workers", state, code
+		for _, id := range members {
+			m := kmsg.NewDescribeGroupsResponseGroupMember()
+			m.MemberID = id
+			g.Members = append(g.Members, m)
+		}
+		reply.Groups = append(reply.Groups, g)
+		return reply
+	}
+	newer := func(code int16, state string, members ...string) *kmsg.ConsumerGroupDescribeResponse {
+		reply, g := kmsg.NewPtrConsumerGroupDescribeResponse(), kmsg.NewConsumerGroupDescribeResponseGroup()
+		g.Group, g.State, g.ErrorCode, g.Epoch = "workers", state, code, 7
+		for _, id := range members {
+			m := kmsg.NewConsumerGroupDescribeResponseGroupMember()
+			m.MemberID = id
+			g.Members = append(g.Members, m)
+		}
+		reply.Groups = append(reply.Groups, g)
+		return reply
+	}
+	encode := func(version int16, reply kmsg.Response) []byte {
+		reply.SetVersion(min(version, reply.MaxVersion()))
+		return reply.AppendTo(nil)
+	}
+	for version := range int16(7) {
+		f.Add(version, encode(version, older(0, "Stable", "a", "b")), encode(version, newer(0, "Stable", "a")))
+		f.Add(version, encode(version, older(0, "Dead")), encode(version, newer(0, "Reconciling", "a", "b")))
+		f.Add(version, encode(version, older(kerr.GroupIDNotFound.Code, "")), encode(version, newer(kerr.GroupIDNotFound.Code, "")))
+		f.Add(version, encode(version, older(kerr.CoordinatorLoadInProgress.Code, "")), encode(version, newer(kerr.GroupAuthorizationFailed.Code, "")))
+	}
+	f.Add(int16(0), []byte("garbage"), []byte("\x7f\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, version int16, classic, consumer []byte) {
+		read := func(into kmsg.Response, data []byte) {
+			into.SetVersion(max(0, min(version, into.MaxVersion())))
+			_ = into.ReadFrom(data)
+		}
+		first, second := kmsg.NewPtrDescribeGroupsResponse(), kmsg.NewPtrConsumerGroupDescribeResponse()
+		read(first, classic)
+		read(second, consumer)
+		all := map[string]described{}
+		takeGroups(all, first)
+		takeNewerGroups(all, second)
+		for name, d := range all {
+			if d.missing && d.members != 0 {
+				t.Errorf("%q is missing and has members", name)
+			}
+		}
+	})
+}
+
+func TestIdentify(t *testing.T) {
+	same := identify("Stable", []string{"a", "b"})
+	if identify("Stable", []string{"b", "a"}) != same {
+		t.Error("the order of members counts")
+	}
+	for _, other := range []uint64{identify("Stable", []string{"a"}), identify("PreparingRebalance", []string{"a", "b"}), identify("Stable", []string{"ab"}), identify("Stable", nil), 0} {
+		if other == same {
+			t.Error("others are told as the same")
+		}
+	}
+}

@@ -5,12 +5,10 @@ package kafkaq
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
@@ -37,12 +35,13 @@ func (r *reader) Read(ctx context.Context, queues []*capacityv1alpha1.Queue, del
 	ask.Go(func() { b.ends, ends = r.offsets(ctx, b.partitions, endOffset) })
 	ask.Go(func() { b.starts, starts = r.startOffsets(ctx, b.partitions) })
 	ask.Go(func() { b.commits, commits = r.committed(ctx, b.wanted()) })
+	ask.Go(func() { b.members = r.members(ctx, b.wanted()) })
 	ask.Wait()
 	if all := ends.join(starts).join(commits); all.lost != nil && (!all.answered || all.lost.Reason == capacityv1alpha1.ReasonAuthenticationFailed) {
 		return all.lost
 	}
 	if groups := b.withoutCommit(); len(groups) > 0 {
-		b.missing = r.missingGroups(ctx, groups)
+		b.described = r.describe(ctx, groups)
 	}
 	now := r.now()
 	for i := range queues {
@@ -241,58 +240,5 @@ func takeCommits(into map[string]groupCommits, reply *kmsg.OffsetFetchResponse) 
 			}
 		}
 		into[g.Group] = group
-	}
-}
-
-// missingGroups are those of groups that the cluster does not have. A coordinator answers for committed offsets of any name, so
-// this is asked where there are none. What cannot be found out is taken to exist.
-func (r *reader) missingGroups(ctx context.Context, groups []string) map[string]bool {
-	request := kmsg.NewPtrDescribeGroupsRequest()
-	request.Groups = groups
-	var missing []string
-	for _, shard := range r.client.RequestSharded(ctx, request) {
-		if shard.Err != nil {
-			continue
-		}
-		for _, g := range shard.Resp.(*kmsg.DescribeGroupsResponse).Groups {
-			if errors.Is(kerr.ErrorForCode(g.ErrorCode), kerr.GroupIDNotFound) || g.ErrorCode == 0 && g.State == "Dead" {
-				missing = append(missing, g.Group)
-			}
-		}
-	}
-	return r.missingConsumerGroups(ctx, missing)
-}
-
-// missingConsumerGroups leaves out the groups of the protocol of Kafka 4, which are described by a request of their own.
-func (r *reader) missingConsumerGroups(ctx context.Context, groups []string) map[string]bool {
-	missing := map[string]bool{}
-	if len(groups) == 0 {
-		return missing
-	}
-	request := kmsg.NewPtrConsumerGroupDescribeRequest()
-	request.Groups = groups
-	for _, group := range groups {
-		missing[group] = true
-	}
-	for _, shard := range r.client.RequestSharded(ctx, request) {
-		if shard.Err != nil {
-			r.keepUnknown(missing, shard)
-			continue
-		}
-		for _, g := range shard.Resp.(*kmsg.ConsumerGroupDescribeResponse).Groups {
-			if err := kerr.ErrorForCode(g.ErrorCode); !errors.Is(err, kerr.GroupIDNotFound) && !errors.Is(err, kerr.UnsupportedVersion) {
-				delete(missing, g.Group)
-			}
-		}
-	}
-	return missing
-}
-
-// keepUnknown takes groups out of missing that a broker could not be asked for. One that does not have the request has no such groups.
-func (r *reader) keepUnknown(missing map[string]bool, shard kgo.ResponseShard) {
-	if isNetwork(shard.Err) {
-		for _, group := range shard.Req.(*kmsg.ConsumerGroupDescribeRequest).Groups {
-			delete(missing, group)
-		}
 	}
 }

@@ -1,0 +1,174 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package kafkaq
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	// membersAge is how long the members of a group are believed. Groups whose description is no reply, or too large for replyBytes, which
+	// costs the connection, are left alone for membersRetry.
+	membersAge   = 5 * time.Second
+	membersRetry = 10 * time.Minute
+	// groupsAtOnce bounds a reply: each member takes some hundred bytes of it. groupsOfRead bounds the time that one Read spends on it.
+	groupsAtOnce = 16
+	groupsOfRead = 64
+)
+
+// described is a group as its coordinator knows it.
+type described struct {
+	// missing: there is no such group.
+	missing bool
+	// members is another number when a consumer came or went, or when the group is about to share its partitions anew.
+	members uint64
+}
+
+// group is what is remembered of one: its members, 0 where they are not known, and when to ask again.
+type group struct {
+	members uint64
+	due     time.Time
+}
+
+// members are those of the groups that are wanted, as far as they are known. They are asked for every membersAge, or as often as
+// groupsOfRead of them at a time permits.
+func (r *reader) members(ctx context.Context, wanted map[string][]partition) map[string]uint64 {
+	now := r.now()
+	for some := range slices.Chunk(r.dueGroups(now, wanted), groupsAtOnce) {
+		told := r.describe(ctx, some)
+		r.mu.Lock()
+		for _, name := range some {
+			next := group{due: now.Add(membersRetry)}
+			if d, ok := told[name]; ok {
+				next = group{d.members, now.Add(membersAge)}
+			}
+			r.groups[name] = next
+		}
+		r.mu.Unlock()
+	}
+	known := map[string]uint64{}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, g := range r.groups {
+		if g.members != 0 {
+			known[name] = g.members
+		}
+	}
+	return known
+}
+
+// dueGroups are those to ask for now. Those that are not wanted any more are forgotten.
+func (r *reader) dueGroups(now time.Time, wanted map[string][]partition) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.groups, func(name string, _ group) bool { return wanted[name] == nil })
+	var due []string
+	for name := range wanted {
+		// A clock that was set back makes none wait for longer than ever meant.
+		if at := r.groups[name].due; !now.Before(at) || at.Sub(now) > membersRetry {
+			due = append(due, name)
+		}
+	}
+	slices.SortFunc(due, func(a, b string) int { return r.groups[a].due.Compare(r.groups[b].due) })
+	return due[:min(len(due), groupsOfRead)]
+}
+
+// describe asks the coordinators of groups for them. One that cannot be asked for now has neither members nor is it missing; one whose
+// description cannot be read is absent.
+func (r *reader) describe(ctx context.Context, groups []string) map[string]described {
+	all := map[string]described{}
+	request := kmsg.NewPtrDescribeGroupsRequest()
+	request.Groups = groups
+	for _, shard := range r.client.RequestSharded(ctx, request) {
+		if shard.Err == nil {
+			takeGroups(all, shard.Resp.(*kmsg.DescribeGroupsResponse))
+		} else if passes(shard.Err) {
+			for _, name := range shard.Req.(*kmsg.DescribeGroupsRequest).Groups {
+				all[name] = described{}
+			}
+		}
+	}
+	var missing []string
+	for _, name := range groups {
+		if all[name].missing {
+			missing = append(missing, name)
+		}
+	}
+	r.describeNewer(ctx, all, missing)
+	return all
+}
+
+// describeNewer describes groups of the protocol of Kafka 4, which have a request of their own: for the other one they are missing.
+func (r *reader) describeNewer(ctx context.Context, all map[string]described, groups []string) {
+	if len(groups) == 0 {
+		return
+	}
+	request := kmsg.NewPtrConsumerGroupDescribeRequest()
+	request.Groups = groups
+	for _, shard := range r.client.RequestSharded(ctx, request) {
+		if shard.Err == nil {
+			takeNewerGroups(all, shard.Resp.(*kmsg.ConsumerGroupDescribeResponse))
+		} else if isNetwork(shard.Err) { // else the broker does not have the request, and so has no such groups
+			for _, name := range shard.Req.(*kmsg.ConsumerGroupDescribeRequest).Groups {
+				all[name] = described{}
+			}
+		}
+	}
+}
+
+// passes: it is worth another try soon.
+func passes(err error) bool { return isNetwork(err) || kerrOf(err) != nil }
+
+func takeGroups(into map[string]described, reply *kmsg.DescribeGroupsResponse) {
+	for _, g := range reply.Groups {
+		switch err := kerr.ErrorForCode(g.ErrorCode); {
+		case errors.Is(err, kerr.GroupIDNotFound) || err == nil && g.State == "Dead":
+			into[g.Group] = described{missing: true}
+		case err != nil:
+			into[g.Group] = described{}
+		default:
+			var ids []string
+			for _, m := range g.Members {
+				ids = append(ids, m.MemberID)
+			}
+			into[g.Group] = described{members: identify(g.State, ids)}
+		}
+	}
+}
+
+func takeNewerGroups(into map[string]described, reply *kmsg.ConsumerGroupDescribeResponse) {
+	for _, g := range reply.Groups {
+		switch err := kerr.ErrorForCode(g.ErrorCode); {
+		case errors.Is(err, kerr.GroupIDNotFound), errors.Is(err, kerr.UnsupportedVersion):
+		case err != nil:
+			into[g.Group] = described{}
+		default:
+			ids := []string{strconv.Itoa(int(g.Epoch))}
+			for _, m := range g.Members {
+				ids = append(ids, m.MemberID)
+			}
+			into[g.Group] = described{members: identify(g.State, ids)}
+		}
+	}
+}
+
+// identify is a number, never 0, that is another one for another state or other members.
+func identify(state string, members []string) uint64 {
+	slices.Sort(members)
+	h := fnv.New64a()
+	for _, text := range append(members, state) {
+		_, _ = io.WriteString(h, strconv.Quote(text)) // a hash accepts everything
+	}
+	return h.Sum64() | 1
+}
