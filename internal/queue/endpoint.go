@@ -149,19 +149,32 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 	if wrong := e.wrongPath(); wrong != "" {
 		return refuse(wrong)
 	}
-	if vhost := q.RabbitMQ.VHost; e.isAMQP() && vhost != "/" {
-		e.Path = vhost // a connection is one to a virtual host
+	if e.isAMQP() {
+		e.Path = pathOf(q.RabbitMQ.VHost) // a connection is one to a virtual host
 	}
 	if e.TLS {
-		e.ServerName = e.Host
-		if server.TLS != nil && server.TLS.ServerName != "" {
-			e.ServerName = server.TLS.ServerName
-		}
+		e.ServerName = nameToVerify(e.Host, server.TLS)
 	}
 	if ip, err := netip.ParseAddr(e.Host); err == nil && refused(ip) {
 		return Endpoint{}, addressRefused()
 	}
 	return e, nil
+}
+
+// pathOf is a virtual host as the path of a url, where / is the default and not told.
+func pathOf(vhost string) string {
+	if vhost == "/" {
+		return ""
+	}
+	return vhost
+}
+
+// nameToVerify is what the certificate of a host has to be valid for.
+func nameToVerify(host string, t *capacityv1alpha1.TLS) string {
+	if t != nil && t.ServerName != "" {
+		return t.ServerName
+	}
+	return host
 }
 
 func (e *Endpoint) isAMQP() bool {
