@@ -17,6 +17,7 @@ SCALERS ?= 100
 TOOL := go tool -modfile=hack/tools/go.mod
 CONTROLLER_GEN := $(TOOL) controller-gen
 CRD_REF_DOCS := $(TOOL) crd-ref-docs
+EXTERNALSCALER := internal/queue/external/externalscaler
 
 ##@ Try it
 
@@ -73,6 +74,10 @@ test-integration: test-needs build cluster-binary ## Tests on the local cluster
 test-needs: ## Install what the tests need (Redis, PostgreSQL, RabbitMQ, Prometheus, Node.js, Celery)
 	hack/test-needs.sh
 
+.PHONY: fuzz
+fuzz: ## Every fuzz target, one after the other (FUZZTIME=30s)
+	hack/fuzz.sh
+
 .PHONY: replay-incident
 replay-incident: ## The incident by each policy, simulated; writes out/replay-incident.html
 	go run ./hack/replay-incident
@@ -81,6 +86,10 @@ replay-incident: ## The incident by each policy, simulated; writes out/replay-in
 bench-reaction: test-needs build cluster-binary ## From a backlog to added replicas (SCALERS=100)
 	go run ./hack/bench-reaction -scalers $(SCALERS) -manager bin/manager
 
+.PHONY: bench-readers
+bench-readers: test-needs ## What it costs to read 1,000 queues of a server each second
+	go run ./hack/bench-readers
+
 .PHONY: bench-verdict
 bench-verdict: ## False alarms and power of the verdict on a revision
 	go run ./hack/bench-verdict
@@ -88,8 +97,10 @@ bench-verdict: ## False alarms and power of the verdict on a revision
 ##@ Change the code
 
 .PHONY: generate
-generate: ## Generate the API's deep-copy functions
+generate: ## Generate the API's deep-copy functions, and Go of KEDA's external-scaler protocol
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	cd hack/tools && go run ./protogen ../../$(EXTERNALSCALER) externalscaler.proto \
+		github.com/queuescaler/queuescaler/$(EXTERNALSCALER)
 
 .PHONY: manifests
 manifests: ## Generate the CRD and the operator's role from markers

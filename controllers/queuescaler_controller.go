@@ -35,6 +35,7 @@ import (
 	"github.com/queuescaler/queuescaler/internal/decision"
 	"github.com/queuescaler/queuescaler/internal/metrics"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	externalqueue "github.com/queuescaler/queuescaler/internal/queue/external"
 	httpqueue "github.com/queuescaler/queuescaler/internal/queue/http"
 	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
@@ -53,6 +54,7 @@ var openers = map[string]queue.Open{
 	queue.KindKafka:      kafkaqueue.Open,
 	queue.KindPostgreSQL: postgresqueue.Open,
 	queue.KindPrometheus: prometheusqueue.Open,
+	queue.KindExternal:   externalqueue.Open,
 	queue.KindSQS:        sqsqueue.Open,
 	queue.KindHTTP:       httpqueue.Open,
 }

@@ -207,8 +207,10 @@ type Queue struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.list) || has(self.redis.list.arrivedTotalKey)",message="driver.redis.list needs arrivedTotalKey, because the length of a list does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
 // +kubebuilder:validation:XValidation:rule="!has(self.redis) || !has(self.redis.sortedSet) || has(self.redis.sortedSet.arrivedTotalKey)",message="driver.redis.sortedSet needs arrivedTotalKey, because the size of a sorted set does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"
+// +kubebuilder:validation:XValidation:rule="!has(self.rabbitMQ) || !has(self.rabbitMQ.url) || !self.rabbitMQ.url.startsWith('amqp')",message="driver.rabbitMQ.url must be that of the management API, because over AMQP nothing tells how much arrived; begin it with http:// or https://"
 // +kubebuilder:validation:XValidation:rule="!has(self.postgreSQL) || self.postgreSQL.query.lowerAscii().contains('arrived_total')",message="driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
 // +kubebuilder:validation:XValidation:rule="!has(self.prometheus) || has(self.prometheus.arrivedTotalQuery)",message="driver.prometheus needs arrivedTotalQuery, because the depth of a queue does not tell how much arrived; give a query for a counter of all that ever arrived"
+// +kubebuilder:validation:XValidation:rule="!has(self.external)",message="driver.external does not exist, because an external scaler does not tell how much arrived; count the units of user work in another source, for example driver.prometheus with arrivedTotalQuery"
 // +kubebuilder:validation:XValidation:rule="!has(self.awsSQS)",message="driver.awsSQS is not possible, because SQS does not tell how much arrived; use another source that counts the user work"
 // +kubebuilder:validation:XValidation:rule="!has(self.http) || has(self.http.arrivedTotalPath)",message="driver.http needs arrivedTotalPath, because the depth of a queue does not tell how much arrived; name where the reply has a counter of all that ever arrived"
 type Driver struct {
@@ -231,7 +233,7 @@ type Driver struct {
 // QueueSource is where something is read: exactly one kind of server.
 //
 // +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ), has(self.kafka), has(self.postgreSQL), has(self.prometheus), has(self.awsSQS), has(self.http)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, awsSQS and http must be set; a further queue is a further entry of queues"
+// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ), has(self.kafka), has(self.postgreSQL), has(self.prometheus), has(self.external), has(self.awsSQS), has(self.http)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, external, awsSQS and http must be set; a further queue is a further entry of queues"
 type QueueSource struct {
 	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
 	//   natsJetStream:
@@ -249,7 +251,8 @@ type QueueSource struct {
 	// +optional
 	Redis RedisSource `json:"redis,omitzero"`
 
-	// rabbitMQ reads a classic or quorum queue of RabbitMQ through its management API, whose url this is; https:// is TLS, at port 15671 where none is given. Example:
+	// rabbitMQ reads a classic or quorum queue of RabbitMQ through its management API, whose url this is; https:// is TLS, at port 15671 where none is given.
+	// Without that API a url of amqp:// or amqps:// reads how much waits, but neither what is in flight nor rates. Example:
 	//   rabbitMQ:
 	//     url: http://rabbitmq.chat:15672
 	//     queue: mail
@@ -280,6 +283,13 @@ type QueueSource struct {
 	// +optional
 	Prometheus PrometheusSource `json:"prometheus,omitzero"`
 
+	// external asks an external scaler, by the gRPC protocol of KEDA. Its url has a port; grpcs:// is TLS. Example:
+	//   external:
+	//     url: grpc://scaler.chat:9090
+	//     metadata: {queue: mail}
+	// +optional
+	External ExternalSource `json:"external,omitzero"`
+
 	// awsSQS reads a queue of Amazon SQS. Its url is the endpoint of the region, or of a server with the same protocol. The Secret has the access key ID as username, the secret access key as
 	// password and, with temporary credentials, the session token as token. Example:
 	//   awsSQS:
@@ -288,7 +298,7 @@ type QueueSource struct {
 	//     queue: mail
 	//     auth: {secretRef: {name: sqs-reader}}
 	// +optional
-	AWSSQS AWSSQSSource `json:"awsSQS,omitzero"`
+	AwsSQS AWSSQSSource `json:"awsSQS,omitzero"`
 
 	// http reads a queue of which an HTTP server tells in JSON, by a path for each number. Its url is what the paths of several queues have in common. Example:
 	//   http:
@@ -419,7 +429,7 @@ type DrainObjective struct {
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=100
 	TargetUtilizationPercent int32 `json:"targetUtilizationPercent,omitempty"`
-	// concurrency is the number of messages that one replica works on at once. A backlog of B messages never needs more than B/concurrency replicas. For Kafka it is the number of consumers that one replica runs: topics of P partitions never need more than P/concurrency replicas. Default 1.
+	// concurrency is the number of messages that one replica works on at once. A backlog of B messages never needs more than B/concurrency replicas. Default 1.
 	// +optional
 	// +default=1
 	// +kubebuilder:validation:Minimum=1

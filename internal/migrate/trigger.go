@@ -38,6 +38,8 @@ var kinds = map[string]func(t *trigger, q *capacityv1alpha1.QueueSource) (name s
 	"apache-kafka":   (*trigger).kafka,
 	"postgresql":     (*trigger).postgreSQL,
 	"prometheus":     (*trigger).prometheus,
+	"external":       (*trigger).external,
+	"external-push":  (*trigger).external,
 	"aws-sqs-queue":  (*trigger).awsSQS,
 	"metrics-api":    (*trigger).metricsAPI,
 }

@@ -94,12 +94,13 @@ type timed struct {
 	clock  *clocktesting.FakeClock
 }
 
-func newTimed(t *testing.T) *timed {
+func newTimed(t *testing.T, change ...func(*queue.Options)) *timed {
 	x := &timed{server: &fakeServer{}, clock: clocktesting.NewFakeClock(time.Date(2026, 11, 23, 2, 57, 10, 0, time.UTC))}
-	x.harness = newHarness(t, func(o *queue.Options) {
+	fake := func(o *queue.Options) {
 		o.Clock = x.clock
 		o.Open = map[string]queue.Open{queue.KindRedis: x.server.Open}
-	})
+	}
+	x.harness = newHarness(t, append([]func(*queue.Options){fake}, change...)...)
 	return x
 }
 

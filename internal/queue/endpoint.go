@@ -23,6 +23,7 @@ const (
 	KindKafka      = "kafka"
 	KindPostgreSQL = "postgresql"
 	KindPrometheus = "prometheus"
+	KindExternal   = "external"
 	KindSQS        = "sqs"
 	KindHTTP       = "http"
 )
@@ -33,7 +34,8 @@ type Endpoint struct {
 	Kind, Scheme string
 	// Host is a name in lower case or an IP address; Port is a number.
 	Host, Port string
-	// Path of the url without slashes around it: the database of Redis, by number, or of PostgreSQL, by name; else of an HTTP server.
+	// Path of the url without slashes around it: the database of Redis, by number, or of PostgreSQL, by name; the virtual host of AMQP, where that is not /;
+	// else of an HTTP server.
 	Path string
 	// Mechanism is how to log in to Kafka, empty without credentials.
 	Mechanism capacityv1alpha1.KafkaMechanism
@@ -66,10 +68,11 @@ type scheme struct {
 var kinds = map[string]map[string]scheme{
 	KindNATS:       {"nats": {"4222", false}, "tls": {"4222", true}},
 	KindRedis:      {"redis": {"6379", false}, "rediss": {"6379", true}},
-	KindRabbitMQ:   {"http": {"15672", false}, "https": {"15671", true}},
+	KindRabbitMQ:   {"http": {"15672", false}, "https": {"15671", true}, "amqp": {"5672", false}, "amqps": {"5671", true}},
 	KindKafka:      {"kafka": {"9092", false}},
 	KindPostgreSQL: {"postgres": {"5432", false}, "postgresql": {"5432", false}},
 	KindPrometheus: {"http": {"80", false}, "https": {"443", true}},
+	KindExternal:   {"grpc": {"", false}, "grpcs": {"", true}},
 	KindSQS:        {"http": {"80", false}, "https": {"443", true}},
 	KindHTTP:       {"http": {"80", false}, "https": {"443", true}},
 }
@@ -82,19 +85,21 @@ var examples = map[string]string{
 	KindKafka:      "kafka://kafka.chat:9092",
 	KindPostgreSQL: "postgres://db.chat:5432/jobs",
 	KindPrometheus: "http://prometheus.monitoring:9090",
+	KindExternal:   "grpc://scaler.chat:9090",
 	KindSQS:        "https://sqs.eu-west-1.amazonaws.com",
 	KindHTTP:       "http://jobs.shop:8080",
 }
 
 // secure is the scheme that says of a kind what its tls does.
-var secure = map[string]string{"nats": "tls", "redis": "rediss", "http": "https"}
+var secure = map[string]string{"nats": "tls", "redis": "rediss", "http": "https", "amqp": "amqps", "grpc": "grpcs"}
 
 // serverOf is the kind of server that a source is read from, and where that is.
 func serverOf(s *capacityv1alpha1.QueueSource) (string, *capacityv1alpha1.Server) {
 	for kind, server := range map[string]*capacityv1alpha1.Server{
 		KindNATS: &s.NATSJetStream.Server, KindRedis: &s.Redis.Server, KindRabbitMQ: &s.RabbitMQ.Server,
 		KindKafka: &s.Kafka.Server, KindPostgreSQL: &s.PostgreSQL.Server, KindPrometheus: &s.Prometheus.Server,
-		KindSQS: &s.AWSSQS.Server, KindHTTP: &s.HTTP.Server,
+		KindExternal: &s.External.Server,
+		KindSQS:      &s.AwsSQS.Server, KindHTTP: &s.HTTP.Server,
 	} {
 		if server.URL != "" || server.ServerRef.Name != "" {
 			return kind, server
@@ -130,7 +135,7 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(u.Hostname(), ", %"):
 		return refuse("refused because it is not just a host, a port and a path,")
 	}
-	e := Endpoint{Kind: kind, Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: u.Port(), Path: strings.Trim(u.Path, "/"), TLS: scheme.tls || server.TLS != nil, Mechanism: q.Kafka.Mechanism, Region: q.AWSSQS.Region}
+	e := Endpoint{Kind: kind, Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: u.Port(), Path: strings.Trim(u.Path, "/"), TLS: scheme.tls || server.TLS != nil, Mechanism: q.Kafka.Mechanism, Region: q.AwsSQS.Region}
 	if with := secure[e.Scheme]; e.TLS && with != "" {
 		e.Scheme = with
 	}
@@ -144,6 +149,9 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 	if wrong := e.wrongPath(); wrong != "" {
 		return refuse(wrong)
 	}
+	if vhost := q.RabbitMQ.VHost; e.isAMQP() && vhost != "/" {
+		e.Path = vhost // a connection is one to a virtual host
+	}
 	if e.TLS {
 		e.ServerName = e.Host
 		if server.TLS != nil && server.TLS.ServerName != "" {
@@ -154,6 +162,10 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 		return Endpoint{}, addressRefused()
 	}
 	return e, nil
+}
+
+func (e *Endpoint) isAMQP() bool {
+	return e.Kind == KindRabbitMQ && strings.HasPrefix(e.Scheme, "amqp")
 }
 
 // wrongPath says what is wrong with the path; empty where nothing is. It brings scheme and database to one form.
@@ -170,7 +182,11 @@ func (e *Endpoint) wrongPath() string {
 			return "refused because it does not end with a database,"
 		}
 		e.Scheme = "postgres"
-	case (e.Kind == KindNATS || e.Kind == KindKafka) && e.Path != "":
+	case e.isAMQP() && e.Path != "":
+		return "refused because it has a path, though the virtual host belongs into rabbitMQ.vhost,"
+	case e.Port == "":
+		return "refused because it has no port,"
+	case (e.Kind == KindNATS || e.Kind == KindKafka || e.Kind == KindExternal) && e.Path != "":
 		return "refused because its server has no paths,"
 	}
 	return ""

@@ -39,6 +39,10 @@ type feed struct {
 	next     time.Time
 	claim    uint64
 	timeouts int
+	// polled is when its last poll began. unwatch ends the watch, where there is one; woken is true where that asked for a poll during one.
+	polled  time.Time
+	unwatch func()
+	woken   bool
 
 	reading *Reading
 	arrived []Reading
@@ -164,7 +168,8 @@ func (f *feed) withSecret(failure Failure) Failure {
 // equal compares what was read, apart from what changes by time alone.
 func equal(a, b *Reading) bool {
 	return a.Depth == b.Depth && same(a.InFlight, b.InFlight) && same(a.ArrivedTotal, b.ArrivedTotal) &&
-		same(a.CompletedTotal, b.CompletedTotal) && same(a.RedeliveredTotal, b.RedeliveredTotal) && same(a.MostConsumers, b.MostConsumers)
+		same(a.CompletedTotal, b.CompletedTotal) && same(a.RedeliveredTotal, b.RedeliveredTotal) && same(a.MostConsumers, b.MostConsumers) &&
+		same(a.DeepestPartition, b.DeepestPartition)
 }
 
 func same(a, b *int64) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }

@@ -20,6 +20,7 @@ import (
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/queue/external"
 	httpq "github.com/queuescaler/queuescaler/internal/queue/http"
 	kafkaq "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsjs "github.com/queuescaler/queuescaler/internal/queue/nats"
@@ -75,6 +76,7 @@ func newHarness(t testing.TB, change ...func(*queue.Options)) *harness {
 			queue.KindKafka:      kafkaq.Open,
 			queue.KindPostgreSQL: postgresq.Open,
 			queue.KindPrometheus: prometheusq.Open,
+			queue.KindExternal:   external.Open,
 			queue.KindSQS:        sqsq.Open,
 			queue.KindHTTP:       httpq.Open,
 		},

@@ -41,6 +41,9 @@ type server struct {
 	id   serverID
 	stop context.CancelFunc
 	kick chan struct{}
+	// running ends with the server; watches are those of its feeds.
+	running context.Context
+	watches sync.WaitGroup
 
 	feeds       map[*feed]struct{}
 	subscribers map[Subscriber]int
@@ -69,7 +72,7 @@ func (p *Pool) attach(f *feed, id serverID) {
 	if s == nil {
 		ctx, stop := context.WithCancel(p.running)
 		s = &server{
-			p: p, id: id, stop: stop, kick: make(chan struct{}, 1),
+			p: p, id: id, running: ctx, stop: stop, kick: make(chan struct{}, 1),
 			feeds: map[*feed]struct{}{}, subscribers: map[Subscriber]int{},
 			phase: now.Add(-time.Duration(rand.Int64N(int64(time.Second)))),
 		}
@@ -97,6 +100,7 @@ func (p *Pool) detach(f *feed) {
 		return
 	}
 	f.server, f.claim = nil, 0
+	f.endWatch()
 	delete(s.feeds, f)
 	if s.subscribers[f.subscriber]--; s.subscribers[f.subscriber] == 0 {
 		delete(s.subscribers, f.subscriber)
@@ -119,6 +123,7 @@ func (s *server) run(ctx context.Context) {
 			reader.Close()
 		}
 		polls.Wait()
+		s.watches.Wait()
 	}()
 	free := make(chan struct{}, pollsAtOnce)
 	for s.p.waitUntil(ctx, s.nextDue(), s.kick) {
@@ -199,7 +204,14 @@ func (s *server) open(ctx context.Context) {
 		s.down(failure)
 		return
 	}
-	s.reader, s.proven, s.opened = reader, false, s.p.options.Clock.Now()
+	now := s.p.options.Clock.Now()
+	s.reader, s.proven, s.opened = reader, false, now
+	for f := range s.feeds {
+		s.watch(f)
+		if f.serverWide {
+			f.next = now // one that is polled seldom is not to fail for longer than its server
+		}
+	}
 }
 
 // credentials reads the Secrets of one of the feeds. Its contents live in options until the connection is made, and nowhere else.
@@ -280,8 +292,9 @@ func (s *server) claim() (uint64, []*feed) {
 	for f := range s.feeds {
 		if f.claim == 0 && !f.next.After(soon) {
 			f.claim = s.p.claims
-			f.next = s.tick(now, f.poll)
+			f.polled, f.next = now, s.tick(now, f.poll)
 			feeds = append(feeds, f)
+			s.watch(f)
 		}
 	}
 	sort.SliceStable(feeds, func(i, j int) bool { return feeds[i].failure == nil && feeds[j].failure != nil })
@@ -304,7 +317,13 @@ func (s *server) poll(ctx context.Context, reader Reader, claim uint64, feeds []
 	s.p.mu.Unlock()
 
 	start := s.p.options.Clock.Now()
-	failure := reader.Read(ctx, queues, func(i int, r Reading, f *Failure) { s.deliver(claim, feeds[i], r, f) })
+	deliver := func(i int, r Reading, f *Failure) { s.deliver(claim, feeds[i], r, f) }
+	var failure *Failure
+	if watcher, ok := reader.(Watcher); ok {
+		failure = watcher.ReadFor(ctx, subscribersOf(feeds), queues, deliver)
+	} else {
+		failure = reader.Read(ctx, queues, deliver)
+	}
 	if ctx.Err() != nil {
 		return
 	}
@@ -314,6 +333,9 @@ func (s *server) poll(ctx context.Context, reader Reader, claim uint64, feeds []
 	lost := failure != nil && s.reader == reader
 	if lost {
 		s.reader = nil
+		for f := range s.feeds {
+			f.endWatch()
+		}
 		s.lose(failure)
 	}
 	s.release(claim, feeds, failure != nil)
@@ -346,6 +368,10 @@ func (s *server) deliver(claim uint64, f *feed, r Reading, failure *Failure) {
 	}
 	if !f.next.After(now) {
 		f.next = s.tick(now, f.poll)
+	}
+	if f.woken {
+		f.woken = false
+		s.hastenPoll(f)
 	}
 	if changed {
 		s.p.options.Wake(f.subscriber)

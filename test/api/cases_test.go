@@ -43,6 +43,9 @@ func postgres(url, fields string) string {
 func prometheus(url, fields string) string {
 	return `spec: {queues: [{name: jobs, prometheus: {url: "` + url + `", ` + fields + "}}]}"
 }
+func externalAt(url, fields string) string {
+	return `spec: {queues: [{name: jobs, external: {url: "` + url + `", ` + fields + "}}]}"
+}
 func awsSQS(url, fields string) string {
 	return `spec: {queues: [{name: jobs, awsSQS: {url: "` + url + `", ` + fields + "}}]}"
 }
@@ -53,6 +56,15 @@ func redis(fields string) string { return redisAt(`url: "redis://r:6379/0", ` + 
 
 func rabbitMQ(fields string) string {
 	return `spec: {queues: [{name: jobs, rabbitMQ: {url: "http://r:15672", ` + fields + "}}]}"
+}
+
+// pairs are n pairs of a key and a value.
+func pairs(n int) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf("k%d: v", i))
+	}
+	return strings.Join(all, ", ")
 }
 
 func queues(n int) string {
@@ -68,12 +80,12 @@ func server(fields string) string { return "{kind: QueueServer, spec: {" + field
 // What is said more than once.
 const (
 	saySecret     = "secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
-	saySource     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, awsSQS and http must be set; a further queue is a further entry of queues"
+	saySource     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, external, awsSQS and http must be set; a further queue is a further entry of queues"
 	sayBootstrap  = "kafka.url must be kafka:// and one bootstrap address, for example kafka://kafka.chat:9092; the other brokers are learnt from it"
 	sayTopic      = "kafka.topic must be the name of one topic: letters, digits, '.', '_' and '-'; a further topic is a further entry of queues"
 	sayMechanism  = "kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
 	sayForm       = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
-	sayDriver     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, awsSQS and http must be set"
+	sayDriver     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, external, awsSQS and http must be set"
 	sayServer     = "exactly one of url and serverRef must be set; give the server's url, or the name of a QueueServer in serverRef"
 	sayServerAuth = "auth and tls must not be set beside serverRef, because the QueueServer has its own; remove them"
 	sayServerRef  = "serverRef.name must be the name of a QueueServer: lowercase letters, digits, '-' and '.'"
@@ -82,6 +94,7 @@ const (
 	sayPgURL      = "postgreSQL.url must begin with postgres:// or postgresql:// and end with the database, for example postgres://db.shop:5432/orders"
 	sayPgQuery    = "postgreSQL.query must be one SELECT, so it has to begin with SELECT or WITH, for example SELECT count(*) AS depth FROM jobs WHERE state = 'waiting'"
 	sayPgDriver   = "driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
+	sayExternal   = "external.url must be grpc:// or grpcs:// (TLS), a host and a port, for example grpc://scaler.chat:9090"
 	sayJSONPath   = "must be names and indices with dots between them, such as stats.waiting, queues.0.waiting or queues.#(name==\"mail\").waiting; what of gjson makes much of little is not accepted: none of @ ! * ? % ~ { } [ ], no #. and no query within a query"
 	sayHTTPPath   = "http.path must stay below the url and be escaped: without '..', '#' and blanks, for example /queues/mail"
 	sayQueueName  = "queues[].name must consist of lowercase letters, digits and '-', at most 63; it names the queue here and need not be the server's name for it"
@@ -112,14 +125,19 @@ var accepted = []struct{ name, change string }{
 	{"Redis sorted set over TLS", redisAt(`url: "rediss://r:6380", sortedSet: {keys: [jobs]}, tls: {}`)},
 	{"Redis stream", redis("stream: {key: orders, group: workers}, auth: {secretRef: {name: redis}}")},
 	{"Kafka", kafka("")},
-	{"Kafka with everything", kafkaAt(`url: "kafka://k", topic: a.b_C-1, group: "a group", partitions: [0, 1000000], mechanism: ScramSHA512, auth: {secretRef: {name: kafka}}, tls: {secretRef: {name: ca}, serverName: k.chat}`)},
+	{"Kafka with everything", kafkaAt(`url: "kafka://k", topic: a.b_C-1, group: "a group", partitions: [0, 1000000], consumersPerReplica: 1000, mechanism: ScramSHA512, auth: {secretRef: {name: kafka}}, tls: {secretRef: {name: ca}, serverName: k.chat}`)},
 	{"Kafka with a plain password", kafka("mechanism: Plain, auth: {secretRef: {name: kafka}}, tls: {}")},
 	{"driver that is a Kafka topic", driver(`kafka: {url: "kafka://k:9092", topic: orders, group: billing}`)},
 	{"PostgreSQL with everything", postgres("postgresql://db/orders", "query: \"  with n as (select 1 depth) select depth from n\", auth: {secretRef: {name: jobs}}, tls: {serverName: db.shop}")},
 	{"RabbitMQ", rabbitMQ("queue: mail")},
 	{"RabbitMQ with everything", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'https://r/behind/proxy', queue: 'a b/é', vhost: chat, auth: {secretRef: {name: rabbitmq}}, tls: {}}}]}"},
+	{"RabbitMQ over AMQP", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'amqp://r:5672', queue: mail, vhost: chat, auth: {secretRef: {name: rabbitmq}}}}]}"},
+	{"RabbitMQ over AMQP with TLS", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'amqps://r/', queue: mail, tls: {}}}]}"},
 	{"driver in RabbitMQ", driver("rabbitMQ: {url: 'http://r:15672', queue: orders}")},
 	{"Prometheus with everything", prometheus("https://p:9090/tenant", "depthQuery: a, inFlightQuery: b, arrivedTotalQuery: c, completedTotalQuery: d, oldestAgeSecondsQuery: e, auth: {secretRef: {name: p}}, tls: {}")},
+	{"external scaler", externalAt("grpc://scaler:9090", "")},
+	{"external scaler with everything", externalAt("grpcs://[::1]:9090/", "metadata: {queue: mail, empty: ''}, metricName: s0-mail, auth: {secretRef: {name: scaler}}, tls: {secretRef: {name: ca}, serverName: scaler.chat}")},
+	{"external scaler with a token and tls", externalAt("grpc://scaler:9090", "auth: {secretRef: {name: scaler}}, tls: {}")},
 	{"SQS", awsSQS("https://sqs.eu-west-1.amazonaws.com", "region: eu-west-1, queue: a_B-1, auth: {secretRef: {name: sqs}}")},
 	{"SQS with everything", awsSQS("http://localstack.aws:4566", `region: us-gov-west-1, queue: orders.fifo, accountID: "000000000000", auth: {secretRef: {name: sqs}}, tls: {}`)},
 	{"HTTP", httpJSON("http://jobs.shop:8080", "depthPath: '#'")},
@@ -197,8 +215,10 @@ var refused = []struct {
 	{"queue in RabbitMQ and Redis", rabbitMQ(`queue: mail}, redis: {url: "redis://r:6379/0", list: {keys: [a]}`), []string{"spec.queues[0]", saySource}},
 	{"RabbitMQ without a queue", rabbitMQ("vhost: chat"), []string{"spec.queues[0].rabbitMQ.queue: Required value"}},
 	{"RabbitMQ without a url", "spec: {queues: [{name: jobs, rabbitMQ: {queue: mail}}]}", []string{"spec.queues[0].rabbitMQ", sayServer}},
-	{"RabbitMQ over AMQP", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'amqp://r:5672', queue: mail}}]}",
-		[]string{"spec.queues[0].rabbitMQ", "rabbitMQ.url must be that of the management API and begin with http:// or https://, for example http://rabbitmq.chat:15672"}},
+	{"RabbitMQ over STOMP", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'stomp://r:61613', queue: mail}}]}",
+		[]string{"spec.queues[0].rabbitMQ", "rabbitMQ.url must be that of the management API and begin with http:// or https://, for example http://rabbitmq.chat:15672; where there is none, begin it with amqp:// or amqps://"}},
+	{"RabbitMQ over AMQP with a virtual host in its url", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'amqp://r:5672/chat', queue: mail}}]}",
+		[]string{"spec.queues[0].rabbitMQ", "rabbitMQ.url must not have a path if it begins with amqp:// or amqps://; put the virtual host into rabbitMQ.vhost"}},
 	{"RabbitMQ url with a password", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'http://guest:guest@r:15672', queue: mail}}]}",
 		[]string{"spec.queues[0].rabbitMQ", "url must not carry credentials; put them into a Secret and name it in auth.secretRef"}},
 	{"RabbitMQ url too long", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'http://" + strings.Repeat("r", 506) + "', queue: mail}}]}", []string{"spec.queues[0].rabbitMQ.url: Too long", "512"}},
@@ -225,6 +245,8 @@ var refused = []struct {
 		[]string{"spec.driver", "driver.redis.list needs arrivedTotalKey, because the length of a list does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"}},
 	{"driver that is a Redis sorted set without a counter", driver(`redis: {url: "redis://r:6379/0", sortedSet: {keys: [orders]}}`),
 		[]string{"spec.driver", "driver.redis.sortedSet needs arrivedTotalKey, because the size of a sorted set does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"}},
+	{"driver in RabbitMQ over AMQP", driver("rabbitMQ: {url: 'amqp://r:5672', queue: orders}"),
+		[]string{"spec.driver", "driver.rabbitMQ.url must be that of the management API, because over AMQP nothing tells how much arrived; begin it with http:// or https://"}},
 	{"driver with credentials in its url", driver(`redis: {url: "redis://me:secret@r:6379/0", stream: {key: orders, group: billing}}`), []string{"spec.driver.redis", "url must not carry credentials"}},
 	{"driver that is a query of PostgreSQL without a counter", driver(`postgreSQL: {url: "postgres://db:5432/orders", query: "SELECT count(*) AS depth FROM orders"}`), []string{"spec.driver", sayPgDriver}},
 	{"driver of Prometheus without a counter", driver(`prometheus: {url: "http://p:9090", depthQuery: orders}`), []string{"spec.driver", "driver.prometheus needs arrivedTotalQuery, because the depth of a queue does not tell how much arrived; give a query for a counter of all that ever arrived"}},
@@ -235,6 +257,18 @@ var refused = []struct {
 	{"Prometheus without depthQuery", prometheus("http://p:9090", "inFlightQuery: a"), []string{"spec.queues[0].prometheus.depthQuery: Required value"}},
 	{"Prometheus with a query too long", prometheus("http://p:9090", "depthQuery: "+strings.Repeat("a", 1025)), []string{"spec.queues[0].prometheus.depthQuery: Too long", "1024"}},
 	{"Prometheus with an empty query", prometheus("http://p:9090", `depthQuery: a, inFlightQuery: ""`), []string{"spec.queues[0].prometheus.inFlightQuery", "at least 1 chars"}},
+	{"external scaler without a port", externalAt("grpc://scaler", ""), []string{"spec.queues[0].external", sayExternal}},
+	{"external scaler with a path", externalAt("grpc://scaler:9090/x", ""), []string{"spec.queues[0].external", sayExternal}},
+	{"external scaler as KEDA has it", externalAt("scaler:9090", ""), []string{"spec.queues[0].external", sayExternal}},
+	{"external scaler with a token and no TLS", externalAt("grpc://scaler:9090", "auth: {secretRef: {name: scaler}}"), []string{"spec.queues[0].external", "external.auth needs TLS, because a token is sent with each call; begin the url with grpcs://, or add tls: {}"}},
+	{"external scaler with empty metadata", externalAt("grpc://scaler:9090", "metadata: {}"), []string{"spec.queues[0].external.metadata", "at least 1 properties"}},
+	{"external scaler with an empty key", externalAt("grpc://scaler:9090", "metadata: {'': a}"), []string{"spec.queues[0].external", "external.metadata must have keys of 1 to 128 characters"}},
+	{"external scaler with a key too long", externalAt("grpc://scaler:9090", "metadata: {"+strings.Repeat("k", 129)+": a}"), []string{"spec.queues[0].external", "external.metadata must have keys of 1 to 128 characters"}},
+	{"external scaler with a value too long", externalAt("grpc://scaler:9090", "metadata: {k: "+strings.Repeat("v", 2049)+"}"), []string{"spec.queues[0].external.metadata.k: Too long", "2048"}},
+	{"external scaler with too much metadata", externalAt("grpc://scaler:9090", "metadata: {"+pairs(65)+"}"), []string{"spec.queues[0].external.metadata: Too many", "at most 64"}},
+	{"external scaler with metadata that is no text", externalAt("grpc://scaler:9090", "metadata: {k: 7}"), []string{"spec.queues[0].external.metadata.k", "string"}},
+	{"external scaler with an empty metric", externalAt("grpc://scaler:9090", "metricName: ''"), []string{"spec.queues[0].external.metricName", "at least 1 chars"}},
+	{"driver that is an external scaler", driver("external: {url: 'grpc://scaler:9090'}"), []string{"spec.driver", "driver.external does not exist, because an external scaler does not tell how much arrived; count the units of user work in another source, for example driver.prometheus with arrivedTotalQuery"}},
 	{"Secret of another namespace for Prometheus", prometheus("http://p:9090", "depthQuery: a, auth: {secretRef: {name: other/p}}"), []string{"spec.queues[0].prometheus.auth.secretRef.name", saySecret}},
 	{"driver in SQS", driver(`awsSQS: {url: "https://sqs.eu-west-1.amazonaws.com", region: eu-west-1, queue: orders}`), []string{"spec.driver", "driver.awsSQS is not possible, because SQS does not tell how much arrived; use another source that counts the user work"}},
 	{"SQS without a url", "spec: {queues: [{name: jobs, awsSQS: {region: eu-west-1, queue: mail}}]}", []string{"spec.queues[0].awsSQS", sayServer}},
@@ -343,6 +377,8 @@ var refused = []struct {
 	{"negative Kafka partition", kafka("partitions: [-1]"), []string{"spec.queues[0].kafka.partitions[0]", "greater than or equal to 0"}},
 	{"Kafka partition too high", kafka("partitions: [1000001]"), []string{"spec.queues[0].kafka.partitions[0]", "less than or equal to 1000000"}},
 	{"Kafka partition twice", kafka("partitions: [1, 1]"), []string{"spec.queues[0].kafka.partitions[1]: Duplicate value"}},
+	{"Kafka replicas without consumers", kafka("consumersPerReplica: 0"), []string{"spec.queues[0].kafka.consumersPerReplica", "greater than or equal to 1"}},
+	{"too many Kafka consumers of a replica", kafka("consumersPerReplica: 1001"), []string{"spec.queues[0].kafka.consumersPerReplica", "less than or equal to 1000"}},
 	{"unknown Kafka mechanism", kafka("mechanism: GSSAPI, auth: {secretRef: {name: kafka}}"), []string{"spec.queues[0].kafka.mechanism: Unsupported value", "ScramSHA512"}},
 	{"Kafka mechanism without auth", kafka("mechanism: Plain"), []string{"spec.queues[0].kafka", sayMechanism}},
 	{"Kafka auth without a mechanism", kafka("auth: {secretRef: {name: kafka}}"), []string{"spec.queues[0].kafka", sayMechanism}},

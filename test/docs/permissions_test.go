@@ -5,6 +5,8 @@ package docs
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,9 +21,11 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"sigs.k8s.io/yaml"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/queue/external"
 	httpqueue "github.com/queuescaler/queuescaler/internal/queue/http"
 	kafkaqueue "github.com/queuescaler/queuescaler/internal/queue/kafka"
 	natsqueue "github.com/queuescaler/queuescaler/internal/queue/nats"
@@ -237,7 +241,9 @@ func TestPostgreSQLPermissionsSuffice(t *testing.T) {
 	}
 }
 
-func TestRabbitMQPermissionsSuffice(t *testing.T) {
+// startMail starts RabbitMQ with a message in queue mail of virtual host chat, and the user of a block in the docs.
+func startMail(t *testing.T, block string) *servers.RabbitMQ {
+	t.Helper()
 	r := servers.StartRabbitMQ(t)
 	for _, request := range [][3]string{
 		{"PUT", "vhosts/chat", ""},
@@ -249,17 +255,77 @@ func TestRabbitMQPermissionsSuffice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for line := range strings.Lines(marked(t, read(t, "docs/queues/rabbitmq.md"), "rabbitmq permissions")) {
+	for line := range strings.Lines(marked(t, read(t, "docs/queues/rabbitmq.md"), block)) {
 		words := strings.Fields(line)
 		if err := r.Control(words[0], words[1:]...); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return r
+}
+
+func TestRabbitMQPermissionsSuffice(t *testing.T) {
+	r := startMail(t, "rabbitmq permissions")
 	source := capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: r.URL()}, VHost: "chat", Queue: "mail"}
 	depths := readAll(t, connect(t, rabbitmqqueue.Open, queue.KindRabbitMQ, r.Address(), ""),
 		&capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{RabbitMQ: source}})
 	if depths[0] != 1 {
 		t.Errorf("backlog %d, want 1", depths[0])
+	}
+}
+
+func TestRabbitMQPermissionsSufficeOverAMQP(t *testing.T) {
+	r := startMail(t, "rabbitmq amqp permissions")
+	open := func(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Failure) {
+		o.Endpoint.Scheme = "amqp"
+		return rabbitmqqueue.Open(ctx, o)
+	}
+	source := capacityv1alpha1.RabbitMQSource{Server: capacityv1alpha1.Server{URL: "amqp://r"}, VHost: "chat", Queue: "mail"}
+	depths := readAll(t, connect(t, open, queue.KindRabbitMQ, r.AMQPAddress(), "chat"),
+		&capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{RabbitMQ: source}})
+	if depths[0] != 1 {
+		t.Errorf("backlog %d, want 1", depths[0])
+	}
+}
+
+// The Secret of the docs is all that a scaler asks for, and is asked for: without TLS no token is sent.
+func TestExternalScalerPermissionsSuffice(t *testing.T) {
+	var secret struct {
+		StringData map[string]string `json:"stringData"`
+	}
+	if err := yaml.Unmarshal([]byte(marked(t, read(t, "docs/queues/external.md"), "external permissions")), &secret); err != nil {
+		t.Fatal(err)
+	}
+	certificates := servers.NewCertificates(t, time.Now().Add(time.Hour))
+	e := servers.StartExternal(t, servers.ExternalOptions{TLS: certificates, Token: secret.StringData["token"]})
+	e.Set("mail", 3)
+	host, port, err := net.SplitHostPort(e.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := x509.NewCertPool()
+	trusted.AppendCertsFromPEM(certificates.CA)
+	options := queue.ConnectOptions{
+		Endpoint: queue.Endpoint{Kind: queue.KindExternal, Host: host, Port: port},
+		Token:    secret.StringData["token"],
+		TLS:      &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: trusted, ServerName: host},
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", e.Address())
+		},
+		Now: time.Now,
+	}
+	reader, failure := external.Open(t.Context(), options)
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	t.Cleanup(reader.Close)
+	source := capacityv1alpha1.ExternalSource{Server: capacityv1alpha1.Server{URL: e.URL()}, Metadata: map[string]capacityv1alpha1.ExternalValue{"queue": "mail"}}
+	if depths := readAll(t, reader, &capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{External: source}}); depths[0] != 3 {
+		t.Errorf("backlog %d, want 3", depths[0])
+	}
+	options.TLS = nil
+	if _, failure := external.Open(t.Context(), options); failure == nil || failure.Reason != capacityv1alpha1.ReasonAddressRefused {
+		t.Errorf("without TLS: %v, want it refused", failure)
 	}
 }
 
@@ -276,7 +342,7 @@ func TestSQSPermissionsSuffice(t *testing.T) {
 		return sqsqueue.Open(ctx, o)
 	}
 	named := func(name string) *capacityv1alpha1.Queue {
-		return &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{AWSSQS: capacityv1alpha1.AWSSQSSource{Queue: name, Region: servers.SQSRegion}}}
+		return &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{AwsSQS: capacityv1alpha1.AWSSQSSource{Queue: name, Region: servers.SQSRegion}}}
 	}
 	reader := connect(t, open, queue.KindSQS, s.Address(), "")
 	if depths := readAll(t, reader, named("mail")); depths[0] != 1 {

@@ -45,21 +45,19 @@ type PostgreSQL struct {
 // StartPostgreSQL starts a server for a test, and ends it with the test.
 func StartPostgreSQL(t testing.TB, o PostgreSQLOptions) *PostgreSQL {
 	t.Helper()
-	p, err := newPostgreSQL()
+	p, err := NewPostgreSQL(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
-	if err := errors.Join(p.initialize(t.Context()), p.Configure(o)); err != nil {
-		t.Fatal(err)
-	}
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-func newPostgreSQL() (*PostgreSQL, error) {
+// NewPostgreSQL prepares a server on a free port; Start starts it.
+func NewPostgreSQL(o PostgreSQLOptions) (*PostgreSQL, error) {
 	account, err := postgresAccount()
 	if err != nil {
 		return nil, err
@@ -73,7 +71,11 @@ func newPostgreSQL() (*PostgreSQL, error) {
 		return nil, err
 	}
 	p := &PostgreSQL{port: port, dir: dir, account: account}
-	return p, p.own(dir)
+	if err := errors.Join(p.own(dir), p.initialize(context.Background()), p.Configure(o)); err != nil {
+		_ = os.RemoveAll(dir)
+		return nil, err
+	}
+	return p, nil
 }
 
 // postgresAccount is the user of the system's package where this is root.

@@ -30,15 +30,15 @@ const (
 type RabbitMQ struct {
 	dir, programs string
 	certificates  *Certificates
-	// amqp and management are ports; secure is that of the management API over TLS.
-	amqp, management, secure, distribution, mapper int
+	// amqp and management are ports; secure is that of the management API over TLS, amqps of AMQP.
+	amqp, amqps, management, secure, distribution, mapper int
 
 	process *process
 	epmd    *exec.Cmd
 }
 
-// NewRabbitMQ prepares a server on free ports; Start starts it. Its management API speaks HTTP, and HTTPS on another port where there are
-// certificates.
+// NewRabbitMQ prepares a server on free ports; Start starts it. Where there are certificates, both its management API and AMQP are served over
+// TLS as well, on other ports.
 func NewRabbitMQ(certificates *Certificates) (*RabbitMQ, error) {
 	programs, _ := filepath.Glob(rabbitMQPrograms)
 	if len(programs) == 0 {
@@ -49,7 +49,7 @@ func NewRabbitMQ(certificates *Certificates) (*RabbitMQ, error) {
 		return nil, err
 	}
 	r := &RabbitMQ{dir: dir, programs: programs[0], certificates: certificates}
-	for _, port := range []*int{&r.amqp, &r.management, &r.secure, &r.distribution, &r.mapper} {
+	for _, port := range []*int{&r.amqp, &r.amqps, &r.management, &r.secure, &r.distribution, &r.mapper} {
 		if *port, err = freePort(); err != nil {
 			return nil, err
 		}
@@ -80,6 +80,14 @@ func (r *RabbitMQ) SecureURL() string { return "https://127.0.0.1:" + strconv.It
 // Address is host:port of the management API.
 func (r *RabbitMQ) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.management)) }
 
+// AMQPAddress is host:port of AMQP.
+func (r *RabbitMQ) AMQPAddress() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.amqp)) }
+
+// SecureAMQPAddress is host:port of AMQP over TLS.
+func (r *RabbitMQ) SecureAMQPAddress() string {
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.amqps))
+}
+
 // AMQP is the url for clients, as an administrator.
 func (r *RabbitMQ) AMQP() string { return "amqp://guest:guest@127.0.0.1:" + strconv.Itoa(r.amqp) + "/" }
 
@@ -91,7 +99,9 @@ func (r *RabbitMQ) configure() error {
 	}
 	if c := r.certificates; c != nil {
 		lines = append(lines, "management.ssl.ip = 127.0.0.1", fmt.Sprintf("management.ssl.port = %d", r.secure),
-			"management.ssl.certfile = "+r.file("tls.crt"), "management.ssl.keyfile = "+r.file("tls.key"), "management.ssl.cacertfile = "+r.file("ca.crt"))
+			"management.ssl.certfile = "+r.file("tls.crt"), "management.ssl.keyfile = "+r.file("tls.key"), "management.ssl.cacertfile = "+r.file("ca.crt"),
+			fmt.Sprintf("listeners.ssl.1 = 127.0.0.1:%d", r.amqps),
+			"ssl_options.certfile = "+r.file("tls.crt"), "ssl_options.keyfile = "+r.file("tls.key"), "ssl_options.cacertfile = "+r.file("ca.crt"))
 		if err := errors.Join(os.WriteFile(r.file("tls.crt"), c.Cert, 0o600), os.WriteFile(r.file("tls.key"), c.Key, 0o600), os.WriteFile(r.file("ca.crt"), c.CA, 0o600)); err != nil {
 			return err
 		}

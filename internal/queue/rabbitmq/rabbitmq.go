@@ -2,7 +2,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package rabbitmq reads classic and quorum queues of RabbitMQ through the management API: two requests for many queues of a virtual host,
-// one for their lengths as they are now, one for the statistics that the server collects. No message enters this process.
+// one for their lengths as they are now, one for the statistics that the server collects. Over AMQP it reads lengths alone, by a passive
+// declare of each queue. No message enters this process.
 package rabbitmq
 
 import (
@@ -52,10 +53,13 @@ type id struct{ vhost, name string }
 
 var _ queue.Open = Open
 
-// Open connects to a management API.
+// Open connects to a management API, or over AMQP.
 func Open(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Failure) {
 	if o.Password == "" && o.Token != "" {
 		return nil, queue.Fail(capacityv1alpha1.ReasonSecretInvalid, "Give the Secret in auth.secretRef the keys username and password", "in need of a username and a password, not a token,")
+	}
+	if strings.HasPrefix(o.Endpoint.Scheme, "amqp") {
+		return openAMQP(ctx, o)
 	}
 	r := &reader{
 		client: queue.NewHTTPClient(o), anonymous: o.Password == "", now: o.Now, free: make(chan struct{}, requestsMost),
@@ -298,7 +302,7 @@ func readingOf(now item, collected statistics) (queue.Reading, *queue.Failure) {
 	ready, unacked := now.Ready, now.Unacked
 	switch {
 	case now.Type == "stream":
-		return queue.Reading{}, queue.Fail(capacityv1alpha1.ReasonQueueMissing, "Name a classic or quorum queue: a stream keeps what was consumed, so its length is no backlog",
+		return queue.Reading{}, queue.Fail(capacityv1alpha1.ReasonQueueMissing, "Name a classic or quorum queue: a stream keeps what was consumed, and RabbitMQ does not tell what a consumer has left. Export that, and read it with source prometheus",
 			"holding a stream in queue %q", now.Name)
 	case now.Type != "classic" && !collected.Ready.told:
 		ready = count{} // until its first statistics such a queue is said to be empty

@@ -1,0 +1,238 @@
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package external
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"math"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/queue/external/externalscaler"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func values(all ...*externalscaler.MetricValue) *externalscaler.GetMetricsResponse {
+	return &externalscaler.GetMetricsResponse{MetricValues: all}
+}
+
+func whole(name string, n int64) *externalscaler.MetricValue {
+	return &externalscaler.MetricValue{MetricName: name, MetricValue: n}
+}
+
+func float(name string, n float64) *externalscaler.MetricValue {
+	return &externalscaler.MetricValue{MetricName: name, MetricValueFloat: n}
+}
+
+var depths = []struct {
+	name         string
+	reply        *externalscaler.GetMetricsResponse
+	depth        int64
+	reason, says string
+}{
+	{"older field", values(whole("depth", 7)), 7, "", ""},
+	{"float", values(float("depth", 6.1)), 7, "", ""},
+	{"both fields", values(&externalscaler.MetricValue{MetricName: "depth", MetricValue: 1, MetricValueFloat: 7}), 7, "", ""},
+	{"zero", values(whole("depth", 0)), 0, "", ""},
+	{"a sum", values(whole("depth", 3), float("depth", 4)), 7, "", ""},
+	{"another metric besides", values(whole("depth", 7), whole("rate", 1)), 7, "", ""},
+	{"other names only", values(whole("a", 3), whole("b", 4)), 7, "", ""},
+	{"no value", values(), 0, missing, "no value"},
+	{"nothing", nil, 0, missing, "no value"},
+	{"negative", values(whole("depth", -7)), 0, invalid, "no number of messages"},
+	{"negative float", values(float("depth", -0.1)), 0, invalid, "no number of messages"},
+	{"NaN", values(float("depth", math.NaN())), 0, invalid, "no number of messages"},
+	{"infinite", values(float("depth", math.Inf(1))), 0, invalid, "no number of messages"},
+	{"absurd", values(float("depth", 1e300)), 0, invalid, "more than a queue holds"},
+	{"absurd sum", values(whole("depth", math.MaxInt64), whole("depth", math.MaxInt64)), 0, invalid, "more than a queue holds"},
+}
+
+func TestDepthOf(t *testing.T) {
+	for _, c := range depths {
+		depth, failure := depthOf(c.reply, "depth")
+		check(t, c.name, failure, c.reason, c.says)
+		if depth != c.depth {
+			t.Errorf("%s: depth %d, want %d", c.name, depth, c.depth)
+		}
+	}
+}
+
+func check(t *testing.T, name string, failure *queue.Failure, reason, says string) {
+	t.Helper()
+	switch {
+	case reason == "" && failure != nil:
+		t.Errorf("%s: %v", name, failure)
+	case reason == "":
+	case failure == nil || failure.Reason != reason || !strings.Contains(failure.What, says) || failure.Remedy == "":
+		t.Errorf("%s: %+v, want %s: %s", name, failure, reason, says)
+	}
+}
+
+func specs(names ...string) *externalscaler.GetMetricSpecResponse {
+	reply := &externalscaler.GetMetricSpecResponse{}
+	for _, name := range names {
+		reply.MetricSpecs = append(reply.MetricSpecs, &externalscaler.MetricSpec{MetricName: name, TargetSize: 5})
+	}
+	return reply
+}
+
+func TestOnlyName(t *testing.T) {
+	for _, c := range []struct {
+		reply              *externalscaler.GetMetricSpecResponse
+		name, reason, says string
+	}{
+		{specs("depth"), "depth", "", ""},
+		{specs(""), "", "", ""},
+		{specs("a", "b"), "", invalid, "naming 2 metrics"},
+		{specs(), "", missing, "naming no metric"},
+		{nil, "", missing, "naming no metric"},
+	} {
+		name, failure := onlyName(c.reply)
+		check(t, c.name, failure, c.reason, c.says)
+		if name != c.name {
+			t.Errorf("%q, want %q", name, c.name)
+		}
+	}
+}
+
+// Whatever a scaler replies, it ends in a number in range or a failure that does not repeat it.
+func FuzzMetrics(f *testing.F) {
+	for _, c := range depths {
+		if body, err := proto.Marshal(c.reply); err == nil {
+			f.Add(body)
+		}
+	}
+	f.Add([]byte("\xffgarbage"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		reply := &externalscaler.GetMetricsResponse{}
+		if proto.Unmarshal(body, reply) != nil {
+			return
+		}
+		depth, failure := depthOf(reply, "depth")
+		if failure == nil && (depth < 0 || depth > queue.CountMost) {
+			t.Errorf("%q makes %d", body, depth)
+		}
+	})
+}
+
+func FuzzMetricSpec(f *testing.F) {
+	for _, reply := range []*externalscaler.GetMetricSpecResponse{specs(), specs("depth"), specs("a", "b")} {
+		if body, err := proto.Marshal(reply); err == nil {
+			f.Add(body)
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		reply := &externalscaler.GetMetricSpecResponse{}
+		if proto.Unmarshal(body, reply) != nil {
+			return
+		}
+		if name, failure := onlyName(reply); failure == nil && name != reply.GetMetricSpecs()[0].GetMetricName() {
+			t.Errorf("%q makes %q", body, name)
+		}
+	})
+}
+
+// However the first bytes arrive, the same is said of them, and never that settings are none.
+func FuzzGreeting(f *testing.F) {
+	f.Add([]byte("\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64"), 3)
+	f.Add([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"), 1)
+	f.Add([]byte{}, 0)
+	f.Fuzz(func(t *testing.T, sent []byte, cut int) {
+		cut = min(max(cut, 0), len(sent))
+		whole, parts := greeting(), greeting()
+		want := whole(sent)
+		got := parts(sent[:cut]) && parts(sent[cut:])
+		if want != got {
+			t.Errorf("%q: %v at once, %v in parts", sent, want, got)
+		}
+		if len(sent) >= 5 && sent[0] == 0 && sent[1] < 64 && sent[3] == 4 && !got {
+			t.Errorf("%q is refused", sent)
+		}
+	})
+}
+
+// Errors of calls over a connection that is there are the queue's, whatever their words say.
+func TestWrongOf(t *testing.T) {
+	up := &link{}
+	up.open.Store(1)
+	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
+		bad := wrongOf(up, status.Error(code, "hunter2"))
+		if bad.everywhere || bad.failure.Reason == "" || strings.Contains(bad.failure.Error()+bad.failure.Remedy, "hunter2") {
+			t.Errorf("%v: %+v %+v", code, bad, bad.failure)
+		}
+		if maybe := code == codes.Unavailable || code == codes.Unauthenticated; bad.maybe != maybe {
+			t.Errorf("%v: may be the server's: %v, want %v", code, bad.maybe, maybe)
+		}
+	}
+	down := &link{failed: io.EOF}
+	if bad := wrongOf(down, status.Error(codes.Unavailable, "")); !bad.everywhere || bad.failure.What != "closing connections" {
+		t.Errorf("without a connection: %+v %+v", bad, bad.failure)
+	}
+}
+
+// A dial that fails is told as what it is, and nothing stays open.
+func TestOpenFails(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*queue.ConnectOptions)
+		reason string
+	}{
+		{"refused address", func(o *queue.ConnectOptions) {
+			o.Dial = func(context.Context) (net.Conn, error) {
+				return nil, queue.Fail(capacityv1alpha1.ReasonAddressRefused, "", "refused")
+			}
+		}, capacityv1alpha1.ReasonAddressRefused},
+		{"any error", func(o *queue.ConnectOptions) {
+			o.Dial = func(context.Context) (net.Conn, error) { return nil, errors.New("hunter2") }
+		}, capacityv1alpha1.ReasonQueueUnavailable},
+		{"a password", func(o *queue.ConnectOptions) { o.Username, o.Password = "reader", "hunter2" }, capacityv1alpha1.ReasonSecretInvalid},
+		{"a token without TLS", func(o *queue.ConnectOptions) { o.Token = "hunter2" }, capacityv1alpha1.ReasonAddressRefused},
+		{"a connection that ends", func(o *queue.ConnectOptions) {
+			o.TLS = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: "localhost"}
+			o.Dial = func(context.Context) (net.Conn, error) {
+				client, server := net.Pipe()
+				return client, server.Close()
+			}
+		}, capacityv1alpha1.ReasonQueueUnavailable},
+	} {
+		o := queue.ConnectOptions{Endpoint: queue.Endpoint{Kind: queue.KindExternal, Host: "localhost", Port: "9090"}, Now: time.Now}
+		c.change(&o)
+		var left atomic.Int64
+		if dial := o.Dial; dial != nil {
+			o.Dial = func(ctx context.Context) (net.Conn, error) {
+				conn, err := dial(ctx)
+				if err != nil {
+					return nil, err
+				}
+				left.Add(1)
+				return queue.OnClose(conn, func() { left.Add(-1) }), nil
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		reader, failure := Open(ctx, o)
+		cancel()
+		if reader != nil || failure == nil || failure.Reason != c.reason || strings.Contains(failure.Error(), "hunter2") {
+			t.Errorf("%s: %v, %v, want %s", c.name, reader, failure, c.reason)
+		}
+		for deadline := time.Now().Add(5 * time.Second); left.Load() != 0; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d connections are left", c.name, left.Load())
+			}
+		}
+	}
+}
