@@ -210,9 +210,9 @@ type Queue struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.rabbitMQ) || !has(self.rabbitMQ.url) || !self.rabbitMQ.url.startsWith('amqp')",message="driver.rabbitMQ.url must be that of the management API, because over AMQP nothing tells how much arrived; begin it with http:// or https://"
 // +kubebuilder:validation:XValidation:rule="!has(self.postgreSQL) || self.postgreSQL.query.lowerAscii().contains('arrived_total')",message="driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
 // +kubebuilder:validation:XValidation:rule="!has(self.prometheus) || has(self.prometheus.arrivedTotalQuery)",message="driver.prometheus needs arrivedTotalQuery, because the depth of a queue does not tell how much arrived; give a query for a counter of all that ever arrived"
+// +kubebuilder:validation:XValidation:rule="!has(self.external)",message="driver.external does not exist, because an external scaler does not tell how much arrived; count the units of user work in another source, for example driver.prometheus with arrivedTotalQuery"
 // +kubebuilder:validation:XValidation:rule="!has(self.awsSQS)",message="driver.awsSQS is not possible, because SQS does not tell how much arrived; use another source that counts the user work"
 // +kubebuilder:validation:XValidation:rule="!has(self.http) || has(self.http.arrivedTotalPath)",message="driver.http needs arrivedTotalPath, because the depth of a queue does not tell how much arrived; name where the reply has a counter of all that ever arrived"
-// +kubebuilder:validation:XValidation:rule="!has(self.external)",message="driver.external does not exist, because an external scaler does not tell how much arrived; count the units of user work in another source, for example driver.prometheus with arrivedTotalQuery"
 type Driver struct {
 	// name of the unit of user work in messages, such as orders: "2.6 messages per unit of orders".
 	// +required
@@ -233,7 +233,7 @@ type Driver struct {
 // QueueSource is where something is read: exactly one kind of server.
 //
 // +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ), has(self.kafka), has(self.postgreSQL), has(self.prometheus), has(self.awsSQS), has(self.http), has(self.external)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, awsSQS, http and external must be set; a further queue is a further entry of queues"
+// +kubebuilder:validation:XValidation:rule="[has(self.natsJetStream), has(self.redis), has(self.rabbitMQ), has(self.kafka), has(self.postgreSQL), has(self.prometheus), has(self.external), has(self.awsSQS), has(self.http)].filter(s, s).size() == 1",message="exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, external, awsSQS and http must be set; a further queue is a further entry of queues"
 type QueueSource struct {
 	// natsJetStream reads one durable consumer of a NATS JetStream stream. Example:
 	//   natsJetStream:
@@ -283,6 +283,13 @@ type QueueSource struct {
 	// +optional
 	Prometheus PrometheusSource `json:"prometheus,omitzero"`
 
+	// external asks an external scaler, by the gRPC protocol of KEDA. Its url has a port; grpcs:// is TLS. Example:
+	//   external:
+	//     url: grpc://scaler.chat:9090
+	//     metadata: {queue: mail}
+	// +optional
+	External ExternalSource `json:"external,omitzero"`
+
 	// awsSQS reads a queue of Amazon SQS. Its url is the endpoint of the region, or of a server with the same protocol. The Secret has the access key ID as username, the secret access key as
 	// password and, with temporary credentials, the session token as token. Example:
 	//   awsSQS:
@@ -291,7 +298,7 @@ type QueueSource struct {
 	//     queue: mail
 	//     auth: {secretRef: {name: sqs-reader}}
 	// +optional
-	AWSSQS AWSSQSSource `json:"awsSQS,omitzero"`
+	AwsSQS AWSSQSSource `json:"awsSQS,omitzero"`
 
 	// http reads a queue of which an HTTP server tells in JSON, by a path for each number. Its url is what the paths of several queues have in common. Example:
 	//   http:
@@ -300,13 +307,6 @@ type QueueSource struct {
 	//     depthPath: stats.waiting
 	// +optional
 	HTTP HTTPSource `json:"http,omitzero"`
-
-	// external asks an external scaler, by the gRPC protocol of KEDA. Its url has a port; grpcs:// is TLS. Example:
-	//   external:
-	//     url: grpc://scaler.chat:9090
-	//     metadata: {queue: mail}
-	// +optional
-	External ExternalSource `json:"external,omitzero"`
 }
 
 // NATSJetStreamSource is a durable consumer of a JetStream stream.

@@ -11,7 +11,7 @@ import (
 )
 
 func (t *trigger) awsSQS(q *capacityv1alpha1.QueueSource) (string, int64) {
-	s := &q.AWSSQS
+	s := &q.AwsSQS
 	field := t.field("awsSQS")
 	s.Region = t.need("awsRegion")
 	t.sqsQueue(field, s)

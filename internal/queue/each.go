@@ -64,8 +64,8 @@ func ReadEach(ctx, closed context.Context, count int, read func(ctx, begin conte
 
 // WaitsTooLong is the failure of a queue whose turn did not come before begin ended; nil where it did, or all ends with ctx.
 func WaitsTooLong(ctx, begin context.Context) *Failure {
-	if begin.Err() == nil || ctx.Err() != nil {
-		return nil
+	if begin.Err() != nil && ctx.Err() == nil {
+		return Fail(capacityv1alpha1.ReasonQueueTimeout, "Raise pollSeconds of the queues on this server, or let it answer faster", "keeping the queue waiting for others")
 	}
-	return Fail(capacityv1alpha1.ReasonQueueTimeout, "Raise pollSeconds of the queues on this server, or let it answer faster", "keeping the queue waiting for others")
+	return nil
 }

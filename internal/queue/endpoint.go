@@ -23,9 +23,9 @@ const (
 	KindKafka      = "kafka"
 	KindPostgreSQL = "postgresql"
 	KindPrometheus = "prometheus"
+	KindExternal   = "external"
 	KindSQS        = "sqs"
 	KindHTTP       = "http"
-	KindExternal   = "external"
 )
 
 // Endpoint is where a server listens, in one form for all spellings of its url.
@@ -72,9 +72,9 @@ var kinds = map[string]map[string]scheme{
 	KindKafka:      {"kafka": {"9092", false}},
 	KindPostgreSQL: {"postgres": {"5432", false}, "postgresql": {"5432", false}},
 	KindPrometheus: {"http": {"80", false}, "https": {"443", true}},
+	KindExternal:   {"grpc": {"", false}, "grpcs": {"", true}},
 	KindSQS:        {"http": {"80", false}, "https": {"443", true}},
 	KindHTTP:       {"http": {"80", false}, "https": {"443", true}},
-	KindExternal:   {"grpc": {"", false}, "grpcs": {"", true}},
 }
 
 // examples are urls for people.
@@ -85,9 +85,9 @@ var examples = map[string]string{
 	KindKafka:      "kafka://kafka.chat:9092",
 	KindPostgreSQL: "postgres://db.chat:5432/jobs",
 	KindPrometheus: "http://prometheus.monitoring:9090",
+	KindExternal:   "grpc://scaler.chat:9090",
 	KindSQS:        "https://sqs.eu-west-1.amazonaws.com",
 	KindHTTP:       "http://jobs.shop:8080",
-	KindExternal:   "grpc://scaler.chat:9090",
 }
 
 // secure is the scheme that says of a kind what its tls does.
@@ -98,8 +98,8 @@ func serverOf(s *capacityv1alpha1.QueueSource) (string, *capacityv1alpha1.Server
 	for kind, server := range map[string]*capacityv1alpha1.Server{
 		KindNATS: &s.NATSJetStream.Server, KindRedis: &s.Redis.Server, KindRabbitMQ: &s.RabbitMQ.Server,
 		KindKafka: &s.Kafka.Server, KindPostgreSQL: &s.PostgreSQL.Server, KindPrometheus: &s.Prometheus.Server,
-		KindSQS: &s.AWSSQS.Server, KindHTTP: &s.HTTP.Server,
 		KindExternal: &s.External.Server,
+		KindSQS:      &s.AwsSQS.Server, KindHTTP: &s.HTTP.Server,
 	} {
 		if server.URL != "" || server.ServerRef.Name != "" {
 			return kind, server
@@ -135,7 +135,7 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(u.Hostname(), ", %"):
 		return refuse("refused because it is not just a host, a port and a path,")
 	}
-	e := Endpoint{Kind: kind, Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: u.Port(), Path: strings.Trim(u.Path, "/"), TLS: scheme.tls || server.TLS != nil, Mechanism: q.Kafka.Mechanism, Region: q.AWSSQS.Region}
+	e := Endpoint{Kind: kind, Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: u.Port(), Path: strings.Trim(u.Path, "/"), TLS: scheme.tls || server.TLS != nil, Mechanism: q.Kafka.Mechanism, Region: q.AwsSQS.Region}
 	if with := secure[e.Scheme]; e.TLS && with != "" {
 		e.Scheme = with
 	}

@@ -4,6 +4,7 @@
 package queue_test
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -197,10 +198,16 @@ func TestPrometheusBehindBearerToken(t *testing.T) {
 	says(t, h.awaitReason(other, capacityv1alpha1.ReasonPermissionDenied), "denying the query")
 }
 
-// sayHTTP answers with text whatever is asked, and with garbage after it if endless.
+// sayHTTP answers with text whatever is asked, and with garbage after it if endless. It hears the request out: closing before that would
+// make the kernel throw the answer away.
 func sayHTTP(text string, endless bool) func(net.Conn) {
 	return func(conn net.Conn) {
-		_, err := io.WriteString(conn, text)
+		request, err := http.ReadRequest(bufio.NewReader(conn))
+		if err != nil {
+			return
+		}
+		_, _ = io.Copy(io.Discard, request.Body)
+		_, err = io.WriteString(conn, text)
 		for err == nil && endless {
 			_, err = io.WriteString(conn, strings.Repeat("garbage", 1000))
 		}

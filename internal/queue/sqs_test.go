@@ -30,7 +30,7 @@ var sqsReader = servers.SQSUser{AccessKeyID: "AKIAREADER", SecretAccessKey: "hun
 
 func sqsQueue(url, name string) capacityv1alpha1.Queue {
 	return capacityv1alpha1.Queue{Name: "q", PollSeconds: 1, QueueSource: capacityv1alpha1.QueueSource{
-		AWSSQS: capacityv1alpha1.AWSSQSSource{Server: capacityv1alpha1.Server{URL: url, Auth: authBy("creds")}, Queue: name, Region: servers.SQSRegion}}}
+		AwsSQS: capacityv1alpha1.AWSSQSSource{Server: capacityv1alpha1.Server{URL: url, Auth: authBy("creds")}, Queue: name, Region: servers.SQSRegion}}}
 }
 
 // newSQSHarness is a harness with the credentials of sqsReader.
@@ -95,9 +95,9 @@ func TestSQSQueuesFailAlone(t *testing.T) {
 	h.Subscribe(scaler, one(sqsQueue(s.URL(), "jobs")))
 	h.awaitDepth(scaler, 3)
 	foreign := sqsQueue(s.URL(), "jobs")
-	foreign.AWSSQS.AccountID = "000000000000"
+	foreign.AwsSQS.AccountID = "000000000000"
 	own := sqsQueue(s.URL(), "jobs")
-	own.AWSSQS.AccountID = servers.SQSAccount
+	own.AwsSQS.AccountID = servers.SQSAccount
 	for i, c := range []struct {
 		queue        capacityv1alpha1.Queue
 		reason, says string
@@ -155,11 +155,11 @@ func TestSQSCredentialsAndTLS(t *testing.T) {
 	h.setSecret("chat/expired", "ca.crt", string(expired.CA))
 	secured := func(url, secret, ca, name string) capacityv1alpha1.Queue {
 		q := sqsQueue(url, "jobs")
-		q.AWSSQS.Auth = capacityv1alpha1.Auth{}
+		q.AwsSQS.Auth = capacityv1alpha1.Auth{}
 		if secret != "" {
-			q.AWSSQS.Auth = authBy(secret)
+			q.AwsSQS.Auth = authBy(secret)
 		}
-		q.AWSSQS.TLS = &capacityv1alpha1.TLS{SecretRef: capacityv1alpha1.SecretReference{Name: ca}, ServerName: name}
+		q.AwsSQS.TLS = &capacityv1alpha1.TLS{SecretRef: capacityv1alpha1.SecretReference{Name: ca}, ServerName: name}
 		return q
 	}
 	h.Subscribe(other, one(listQueue(servers.StartRedis(t, servers.RedisOptions{}).URL(), "jobs")))
@@ -170,7 +170,7 @@ func TestSQSCredentialsAndTLS(t *testing.T) {
 	h.Subscribe(subscriber(20), one(secured(s.URL(), "temporary", "ca", "localhost")))
 	h.awaitDepth(subscriber(20), 1)
 	elsewhere := secured(s.URL(), "right", "ca", "")
-	elsewhere.AWSSQS.Region = "us-east-1"
+	elsewhere.AwsSQS.Region = "us-east-1"
 	const failed, tls = capacityv1alpha1.ReasonAuthenticationFailed, capacityv1alpha1.ReasonTLSFailed
 	for i, c := range []struct {
 		queue        capacityv1alpha1.Queue
@@ -209,7 +209,7 @@ func TestSQSWithTheOperatorsIdentity(t *testing.T) {
 	}
 	h := newHarness(t, func(o *queue.Options) { o.Open[queue.KindSQS] = sqsq.OpenWithIdentity })
 	q := sqsQueue(s.URL(), "jobs")
-	q.AWSSQS.Auth = capacityv1alpha1.Auth{}
+	q.AwsSQS.Auth = capacityv1alpha1.Auth{}
 
 	const failed = capacityv1alpha1.ReasonAuthenticationFailed
 	for name, value := range map[string]string{"AWS_ROLE_ARN": role, "AWS_WEB_IDENTITY_TOKEN_FILE": file, "AWS_REGION": "", "AWS_ENDPOINT_URL_STS": s.URL()} {

@@ -43,14 +43,14 @@ func postgres(url, fields string) string {
 func prometheus(url, fields string) string {
 	return `spec: {queues: [{name: jobs, prometheus: {url: "` + url + `", ` + fields + "}}]}"
 }
+func externalAt(url, fields string) string {
+	return `spec: {queues: [{name: jobs, external: {url: "` + url + `", ` + fields + "}}]}"
+}
 func awsSQS(url, fields string) string {
 	return `spec: {queues: [{name: jobs, awsSQS: {url: "` + url + `", ` + fields + "}}]}"
 }
 func httpJSON(url, fields string) string {
 	return `spec: {queues: [{name: jobs, http: {url: "` + url + `", ` + fields + "}}]}"
-}
-func externalAt(url, fields string) string {
-	return `spec: {queues: [{name: jobs, external: {url: "` + url + `", ` + fields + "}}]}"
 }
 func redis(fields string) string { return redisAt(`url: "redis://r:6379/0", ` + fields) }
 
@@ -80,12 +80,12 @@ func server(fields string) string { return "{kind: QueueServer, spec: {" + field
 // What is said more than once.
 const (
 	saySecret     = "secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
-	saySource     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, awsSQS, http and external must be set; a further queue is a further entry of queues"
+	saySource     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, external, awsSQS and http must be set; a further queue is a further entry of queues"
 	sayBootstrap  = "kafka.url must be kafka:// and one bootstrap address, for example kafka://kafka.chat:9092; the other brokers are learnt from it"
 	sayTopic      = "kafka.topic must be the name of one topic: letters, digits, '.', '_' and '-'; a further topic is a further entry of queues"
 	sayMechanism  = "kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
 	sayForm       = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
-	sayDriver     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, awsSQS, http and external must be set"
+	sayDriver     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, external, awsSQS and http must be set"
 	sayServer     = "exactly one of url and serverRef must be set; give the server's url, or the name of a QueueServer in serverRef"
 	sayServerAuth = "auth and tls must not be set beside serverRef, because the QueueServer has its own; remove them"
 	sayServerRef  = "serverRef.name must be the name of a QueueServer: lowercase letters, digits, '-' and '.'"
@@ -94,9 +94,9 @@ const (
 	sayPgURL      = "postgreSQL.url must begin with postgres:// or postgresql:// and end with the database, for example postgres://db.shop:5432/orders"
 	sayPgQuery    = "postgreSQL.query must be one SELECT, so it has to begin with SELECT or WITH, for example SELECT count(*) AS depth FROM jobs WHERE state = 'waiting'"
 	sayPgDriver   = "driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
+	sayExternal   = "external.url must be grpc:// or grpcs:// (TLS), a host and a port, for example grpc://scaler.chat:9090"
 	sayJSONPath   = "must be names and indices with dots between them, such as stats.waiting, queues.0.waiting or queues.#(name==\"mail\").waiting; what of gjson makes much of little is not accepted: none of @ ! * ? % ~ { } [ ], no #. and no query within a query"
 	sayHTTPPath   = "http.path must stay below the url and be escaped: without '..', '#' and blanks, for example /queues/mail"
-	sayExternal   = "external.url must be grpc:// or grpcs:// (TLS), a host and a port, for example grpc://scaler.chat:9090"
 	sayQueueName  = "queues[].name must consist of lowercase letters, digits and '-', at most 63; it names the queue here and need not be the server's name for it"
 	sayStream     = "natsJetStream.stream must be a stream's name: no spaces, '.', '*', '>', '/' or backslash"
 	sayConsumer   = "natsJetStream.consumer must be a durable consumer's name: no spaces, '.', '*', '>', '/' or backslash"
@@ -135,14 +135,14 @@ var accepted = []struct{ name, change string }{
 	{"RabbitMQ over AMQP with TLS", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'amqps://r/', queue: mail, tls: {}}}]}"},
 	{"driver in RabbitMQ", driver("rabbitMQ: {url: 'http://r:15672', queue: orders}")},
 	{"Prometheus with everything", prometheus("https://p:9090/tenant", "depthQuery: a, inFlightQuery: b, arrivedTotalQuery: c, completedTotalQuery: d, oldestAgeSecondsQuery: e, auth: {secretRef: {name: p}}, tls: {}")},
+	{"external scaler", externalAt("grpc://scaler:9090", "")},
+	{"external scaler with everything", externalAt("grpcs://[::1]:9090/", "metadata: {queue: mail, empty: ''}, metricName: s0-mail, auth: {secretRef: {name: scaler}}, tls: {secretRef: {name: ca}, serverName: scaler.chat}")},
+	{"external scaler with a token and tls", externalAt("grpc://scaler:9090", "auth: {secretRef: {name: scaler}}, tls: {}")},
 	{"SQS", awsSQS("https://sqs.eu-west-1.amazonaws.com", "region: eu-west-1, queue: a_B-1, auth: {secretRef: {name: sqs}}")},
 	{"SQS with everything", awsSQS("http://localstack.aws:4566", `region: us-gov-west-1, queue: orders.fifo, accountID: "000000000000", auth: {secretRef: {name: sqs}}, tls: {}`)},
 	{"HTTP", httpJSON("http://jobs.shop:8080", "depthPath: '#'")},
 	{"HTTP with everything", httpJSON("https://jobs/behind/proxy", `path: "/queues/a%2Fb?of=mail&x=1", depthPath: 'queues.#(name=="a b").waiting', inFlightPath: 'jobs.#(state=="running")#|#', arrivedTotalPath: 'a\.b', completedTotalPath: a.0, oldestAgeSecondsPath: d, auth: {secretRef: {name: p}}, tls: {}`)},
 	{"driver that is a counter over HTTP", driver(`http: {url: "http://jobs:8080", depthPath: a, arrivedTotalPath: b}`)},
-	{"external scaler", externalAt("grpc://scaler:9090", "")},
-	{"external scaler with everything", externalAt("grpcs://[::1]:9090/", "metadata: {queue: mail, empty: ''}, metricName: s0-mail, auth: {secretRef: {name: scaler}}, tls: {secretRef: {name: ca}, serverName: scaler.chat}")},
-	{"external scaler with a token and tls", externalAt("grpc://scaler:9090", "auth: {secretRef: {name: scaler}}, tls: {}")},
 	{"16 queues", queues(16)},
 	{"driver in NATS", driver(source + ", pollSeconds: 300")},
 	{"driver with the name and the source of a queue", "spec: {driver: {name: jobs, " + source + "}}"},

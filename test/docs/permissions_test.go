@@ -342,7 +342,7 @@ func TestSQSPermissionsSuffice(t *testing.T) {
 		return sqsqueue.Open(ctx, o)
 	}
 	named := func(name string) *capacityv1alpha1.Queue {
-		return &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{AWSSQS: capacityv1alpha1.AWSSQSSource{Queue: name, Region: servers.SQSRegion}}}
+		return &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{AwsSQS: capacityv1alpha1.AWSSQSSource{Queue: name, Region: servers.SQSRegion}}}
 	}
 	reader := connect(t, open, queue.KindSQS, s.Address(), "")
 	if depths := readAll(t, reader, named("mail")); depths[0] != 1 {

@@ -121,7 +121,7 @@ var securedServers = map[string]func(t *testing.T, c *servers.Certificates, pass
 		q := servers.StartSQS(t, servers.SQSOptions{TLS: c, Users: []servers.SQSUser{{AccessKeyID: "reader", SecretAccessKey: key}}})
 		q.Create(t, "jobs")
 		return secured{q.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
-			return capacityv1alpha1.QueueSource{AWSSQS: capacityv1alpha1.AWSSQSSource{Server: s, Queue: "jobs", Region: servers.SQSRegion}}
+			return capacityv1alpha1.QueueSource{AwsSQS: capacityv1alpha1.AWSSQSSource{Server: s, Queue: "jobs", Region: servers.SQSRegion}}
 		}, login}
 	},
 }

@@ -124,7 +124,7 @@ func (r *reader) Close() {
 // Read asks for all queues; see queue.Reader.
 func (r *reader) Read(ctx context.Context, queues []*capacityv1alpha1.Queue, deliver func(int, queue.Reading, *queue.Failure)) *queue.Failure {
 	read := func(ctx, begin context.Context, i int) (queue.Reading, *queue.Failure, bool) {
-		return r.readOne(ctx, begin, &queues[i].AWSSQS)
+		return r.readOne(ctx, begin, &queues[i].AwsSQS)
 	}
 	return queue.ReadEach(ctx, r.closed, len(queues), read, deliver)
 }

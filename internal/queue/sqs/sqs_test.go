@@ -42,7 +42,7 @@ func connect(t *testing.T, s *servers.SQS) queue.Reader {
 }
 
 func source(name string) *capacityv1alpha1.Queue {
-	return &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{AWSSQS: capacityv1alpha1.AWSSQSSource{Queue: name, Region: servers.SQSRegion}}}
+	return &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{AwsSQS: capacityv1alpha1.AWSSQSSource{Queue: name, Region: servers.SQSRegion}}}
 }
 
 // read reads one queue, which may not fail.
