@@ -101,6 +101,13 @@ var securedServers = map[string]func(t *testing.T, c *servers.Certificates, pass
 			return capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{Server: s, DepthQuery: "vector(0)"}}
 		}, login}
 	},
+	"external": func(t *testing.T, c *servers.Certificates, token string) secured {
+		e := servers.StartExternal(t, servers.ExternalOptions{TLS: c, Clients: true, Token: token, Push: true})
+		e.Set("jobs", 0)
+		return secured{e.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
+			return capacityv1alpha1.QueueSource{External: capacityv1alpha1.ExternalSource{Server: s, Metadata: map[string]capacityv1alpha1.ExternalValue{"queue": "jobs"}}}
+		}, func(token string) map[string]string { return map[string]string{"token": token} }}
+	},
 }
 
 func jobsConsumer(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
