@@ -5,6 +5,7 @@ package v1alpha1
 
 // ExternalSource is a queue of which an external scaler tells: a server of KEDA's external-scaler protocol.
 //
+// +kubebuilder:validation:MinProperties=1
 // +kubebuilder:validation:XValidation:rule="!has(self.url) || self.url.matches('^grpcs?://[^/]+:[0-9]+/?$')",message="external.url must be grpc:// or grpcs:// (TLS), a host and a port, for example grpc://scaler.chat:9090"
 // +kubebuilder:validation:XValidation:rule="!has(self.auth) || has(self.tls) || !has(self.url) || self.url.startsWith('grpcs:')",message="external.auth needs TLS, because a token is sent with each call; begin the url with grpcs://, or add tls: {}"
 // +kubebuilder:validation:XValidation:rule="!has(self.metadata) || self.metadata.all(key, key.size() >= 1 && key.size() <= 128)",message="external.metadata must have keys of 1 to 128 characters"

@@ -111,7 +111,7 @@ var securedServers = map[string]func(t *testing.T, c *servers.Certificates, pass
 		}, login}
 	},
 	"external": func(t *testing.T, c *servers.Certificates, token string) secured {
-		e := servers.StartExternal(t, servers.ExternalOptions{TLS: c, Clients: true, Token: token})
+		e := servers.StartExternal(t, servers.ExternalOptions{TLS: c, Clients: true, Token: token, Push: true})
 		e.Set("jobs", 0)
 		return secured{e.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
 			return capacityv1alpha1.QueueSource{External: capacityv1alpha1.ExternalSource{Server: s, Metadata: map[string]capacityv1alpha1.ExternalValue{"queue": "jobs"}}}
