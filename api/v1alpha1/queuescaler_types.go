@@ -298,6 +298,12 @@ type NATSJetStreamSource struct {
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\r\\n.*>/\\\\\\\\]+$')",message="natsJetStream.consumer must be a durable consumer's name: no spaces, '.', '*', '>', '/' or backslash"
 	Consumer string `json:"consumer,omitempty"`
+	// domain is the JetStream domain that the stream is in, where it is another than the server's own: that of a leaf node behind it, for example. Absent means the server's own.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\r\\n.*>/\\\\\\\\]+$')",message="natsJetStream.domain must be the name of a JetStream domain: no spaces, '.', '*', '>', '/' or backslash"
+	Domain string `json:"domain,omitempty"`
 }
 
 // RedisSource is a queue in Redis, in exactly one of three forms.
