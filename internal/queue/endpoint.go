@@ -35,6 +35,9 @@ type Endpoint struct {
 	Path string
 	// Mechanism is how to log in to Kafka, empty without credentials.
 	Mechanism capacityv1alpha1.KafkaMechanism
+	// Topology is what the address leads to of Redis, empty for one server; Sentinels know the master by MasterName.
+	Topology   capacityv1alpha1.RedisTopology
+	MasterName string
 	// TLS is true where url or spec ask for it; ServerName is the name to verify.
 	TLS        bool
 	ServerName string
@@ -67,6 +70,9 @@ var kinds = map[string]map[string]scheme{
 	KindPostgreSQL: {"postgres": {"5432", false}, "postgresql": {"5432", false}},
 	KindPrometheus: {"http": {"80", false}, "https": {"443", true}},
 }
+
+// sentinelPort is where Sentinels of Redis listen, unless a url says otherwise.
+const sentinelPort = "26379"
 
 // examples are urls for people.
 var examples = map[string]string{
@@ -118,8 +124,14 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 	if with := secure[e.Scheme]; e.TLS && with != "" {
 		e.Scheme = with
 	}
+	if kind == KindRedis && q.Redis.Topology != capacityv1alpha1.RedisStandalone {
+		e.Topology, e.MasterName = q.Redis.Topology, q.Redis.MasterName
+	}
 	if e.Port == "" {
 		e.Port = kinds[e.Kind][e.Scheme].port
+		if e.Topology == capacityv1alpha1.RedisSentinel {
+			e.Port = sentinelPort
+		}
 	}
 	if wrong := e.wrongPath(); wrong != "" {
 		return refuse(wrong)
@@ -143,6 +155,9 @@ func (e *Endpoint) wrongPath() string {
 		db, err := strconv.Atoi(cmp.Or(e.Path, "0"))
 		if err != nil || db < 0 {
 			return "refused because its path is not a database number,"
+		}
+		if db != 0 && e.Topology == capacityv1alpha1.RedisCluster {
+			return "refused because Redis Cluster has no database but 0,"
 		}
 		e.Path = strconv.Itoa(db)
 	case e.Kind == KindPostgreSQL:

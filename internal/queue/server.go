@@ -247,6 +247,7 @@ func (s *server) readCredentials(ctx context.Context, auth, tlsName types.Namesp
 		l, _ := loginOf(data)
 		options.Username, options.Password, options.Token = l.username, l.password, l.token
 		options.Creds, options.NKey = l.creds, l.nkey
+		options.SentinelUsername, options.SentinelPassword = l.sentinelUsername, l.sentinelPassword
 		id.auth = s.p.authIdentity(auth, data).digest
 	}
 	if !id.endpoint.TLS {
