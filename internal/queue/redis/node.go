@@ -52,9 +52,9 @@ type node struct {
 	conn atomic.Pointer[queue.Conn]
 	open atomic.Int64
 
-	// mu lets one exchange at a time use the connection. failed is why the last one failed, until retryAt; attempts counts such ones in a row.
+	// failed is why the last exchange failed. mu lets one at a time use the connection; it is left alone until retryAt, after so many failed attempts in a row.
+	failed   atomic.Pointer[queue.Failure]
 	mu       sync.Mutex
-	failed   *queue.Failure
 	attempts int
 	retryAt  time.Time
 
@@ -122,9 +122,17 @@ func (n *node) greet(ctx context.Context) *queue.Failure {
 // ask sends commands, many in one round trip, and waits for all replies. Where the node fails, all that were not answered have its failure, and
 // it is left alone for a while.
 func (n *node) ask(ctx context.Context, commands []*command) {
-	n.mu.Lock()
+	failure := n.failed.Load()
+	if !n.mu.TryLock() {
+		if failure != nil {
+			// Somebody finds out whether it answers again.
+			fail(commands, failure)
+			return
+		}
+		n.mu.Lock()
+	}
 	defer n.mu.Unlock()
-	failure := n.failed
+	failure = n.failed.Load()
 	if failure == nil || !time.Now().Before(n.retryAt) {
 		failure = n.exchange(ctx, commands)
 		if failure != nil && commands[0].large {
@@ -135,15 +143,19 @@ func (n *node) ask(ctx context.Context, commands []*command) {
 		n.learn(failure)
 	}
 	if failure != nil {
-		for _, c := range commands {
-			c.failure = failure
-		}
+		fail(commands, failure)
+	}
+}
+
+func fail(commands []*command, failure *queue.Failure) {
+	for _, c := range commands {
+		c.failure = failure
 	}
 }
 
 // learn notes how an exchange ended. After a failure a new connection is needed. mu is held.
 func (n *node) learn(failure *queue.Failure) {
-	n.failed = failure
+	n.failed.Store(failure)
 	if failure == nil {
 		n.attempts = 0
 		return
