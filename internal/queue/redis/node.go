@@ -108,9 +108,13 @@ func (n *node) isClosed() bool {
 
 // greet connects, and returns when the server has accepted the credentials.
 func (n *node) greet(ctx context.Context) *queue.Failure {
+	client := n.clientOf()
+	if client == nil {
+		return errClosed
+	}
 	ctx, cancel := context.WithTimeout(ctx, queue.ConnectTimeout)
 	defer cancel()
-	err := n.clientOf().Ping(ctx).Err()
+	err := client.Ping(ctx).Err()
 	// Other errors, such as that PING is denied, say nothing about what is to be read.
 	failure := n.failureOf(err)
 	if failure != nil && isNetwork(err) && failure.Reason == capacityv1alpha1.ReasonQueueUnavailable {
