@@ -73,6 +73,10 @@ test-integration: test-needs build cluster-binary ## Tests on the local cluster
 test-needs: ## Install what the tests need (Redis, PostgreSQL, RabbitMQ, Prometheus, Node.js, Celery)
 	hack/test-needs.sh
 
+.PHONY: fuzz
+fuzz: ## Every fuzz target, one after the other (FUZZTIME=30s)
+	hack/fuzz.sh
+
 .PHONY: replay-incident
 replay-incident: ## The incident by each policy, simulated; writes out/replay-incident.html
 	go run ./hack/replay-incident

@@ -29,6 +29,7 @@ import (
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/controllers"
+	"github.com/queuescaler/queuescaler/internal/queue"
 )
 
 // options are the command line.
@@ -37,7 +38,8 @@ type options struct {
 	insecureMetrics bool
 	probeAddress    string
 	leaderElect     bool
-	leaderNamespace string
+	namespace       string
+	inline          string
 	watchNamespaces string
 	block           time.Duration
 	zap             zap.Options
@@ -48,7 +50,8 @@ func (o *options) bind(fs *flag.FlagSet) {
 	fs.BoolVar(&o.insecureMetrics, "metrics-insecure", false, "Serve metrics over plain HTTP to anyone. Only for a loopback address.")
 	fs.StringVar(&o.probeAddress, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz; 0 turns them off.")
 	fs.BoolVar(&o.leaderElect, "leader-elect", false, "Run as one of several: only the elected one acts, the others keep warm caches.")
-	fs.StringVar(&o.leaderNamespace, "leader-election-namespace", "", "Namespace of the lease. Default: the operator's own, in a cluster.")
+	fs.StringVar(&o.namespace, "namespace", "", "The operator's own namespace, for its lease and the Secrets of QueueServers. Default: that of its ServiceAccount, in a cluster.")
+	fs.StringVar(&o.inline, "inline-addresses", string(queue.InlineAllow), "Whether a queue may have a url of its own (Allow), or has to name a QueueServer (Forbid).")
 	fs.DurationVar(&o.block, "evidence-block", time.Minute, "Length of one measurement of what a replica gets done, at least 2s. Shorter ones find a slower revision sooner, and are noisier.")
 	fs.StringVar(&o.watchNamespaces, "watch-namespaces", "", "Comma-separated namespaces to act in. Default: all.")
 	o.zap.BindFlags(fs)
@@ -69,6 +72,13 @@ func run(ctx context.Context, o options) error {
 	if o.block < 2*time.Second {
 		return fmt.Errorf("--evidence-block is %s, and has to be at least 2s: queues are read once a second", o.block)
 	}
+	servers := queue.ServerRules{Namespace: o.namespace, Inline: queue.InlineAddresses(o.inline)}
+	if servers.Inline != queue.InlineAllow && servers.Inline != queue.InlineForbid {
+		return fmt.Errorf("--inline-addresses is %q, and has to be %s or %s", o.inline, queue.InlineAllow, queue.InlineForbid)
+	}
+	if servers.Namespace == "" {
+		servers.Namespace = ownNamespace()
+	}
 	mgr, err := newManager(o)
 	if err != nil {
 		return err
@@ -79,6 +89,7 @@ func run(ctx context.Context, o options) error {
 		Recorder:  mgr.GetEventRecorder("queuescaler"),
 		Clock:     clock.RealClock{},
 		Block:     o.block,
+		Servers:   servers,
 	}
 	if err := reconciler.SetupWithManager(ctx, mgr); err != nil {
 		return fmt.Errorf("set up the controller: %w", err)
@@ -90,6 +101,15 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	return mgr.Start(ctx)
+}
+
+// ownNamespace is the namespace of the operator's ServiceAccount; empty outside of a cluster.
+func ownNamespace() string {
+	name, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(name))
 }
 
 func newManager(o options) (manager.Manager, error) {
@@ -113,7 +133,7 @@ func newManager(o options) (manager.Manager, error) {
 		HealthProbeBindAddress:        o.probeAddress,
 		LeaderElection:                o.leaderElect,
 		LeaderElectionID:              "queuescaler.capacity.queuescaler.io",
-		LeaderElectionNamespace:       o.leaderNamespace,
+		LeaderElectionNamespace:       o.namespace,
 		LeaderElectionReleaseOnCancel: true,
 		GracefulShutdownTimeout:       ptr.To(20 * time.Second),
 		Controller:                    config.Controller{EnableWarmup: ptr.To(true)},

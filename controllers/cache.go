@@ -21,18 +21,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/decision"
+	"github.com/queuescaler/queuescaler/internal/queue"
 )
 
 // Indexes of the cache.
 const (
 	indexOwner  = "owner"  // UID of the controlling owner, of ReplicaSets
 	indexTarget = "target" // name of the Deployment, of QueueScalers and HorizontalPodAutoscalers
+	indexServer = "server" // names of QueueServers, of QueueScalers
 )
 
 // cached are the kinds that are watched. Everything else is read live, one object at a time, when it is needed.
 func cached() []client.Object {
 	return []client.Object{
 		&capacityv1alpha1.QueueScaler{},
+		&capacityv1alpha1.QueueServer{},
 		&appsv1.Deployment{},
 		&appsv1.ReplicaSet{},
 		&appsv1.ControllerRevision{},
@@ -88,6 +92,17 @@ func addIndexes(ctx context.Context, indexer client.FieldIndexer) error {
 		return []string{o.(*capacityv1alpha1.QueueScaler).Spec.ScaleTargetRef.Name}
 	}
 	if err := indexer.IndexField(ctx, &capacityv1alpha1.QueueScaler{}, indexTarget, byScaler); err != nil {
+		return err
+	}
+	byServer := func(o client.Object) (names []string) {
+		for _, q := range decision.Sources(&o.(*capacityv1alpha1.QueueScaler).Spec) {
+			if name := queue.ServerOf(&q.QueueSource).ServerRef.Name; name != "" {
+				names = append(names, name)
+			}
+		}
+		return names
+	}
+	if err := indexer.IndexField(ctx, &capacityv1alpha1.QueueScaler{}, indexServer, byServer); err != nil {
 		return err
 	}
 	byHPA := func(o client.Object) []string {

@@ -17,6 +17,7 @@ import (
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/decision"
+	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
@@ -36,7 +37,9 @@ func (r *QueueScalerReconciler) observe(ctx context.Context, now time.Time, qs *
 	if err := r.observeTemplate(ctx, seen, s); err != nil {
 		return nil, err
 	}
-	r.observeQueues(seen, s)
+	if err := r.observeQueues(ctx, seen, s); err != nil {
+		return nil, err
+	}
 	return seen, nil
 }
 
@@ -120,11 +123,39 @@ func (r *QueueScalerReconciler) observeSlots(ctx context.Context, seen *decision
 }
 
 // observeQueues subscribes to the queues, and to the driver after them, and has what they told since the last time learnt from.
-func (r *QueueScalerReconciler) observeQueues(seen *decision.Observation, s *scaler) {
+func (r *QueueScalerReconciler) observeQueues(ctx context.Context, seen *decision.Observation, s *scaler) error {
 	key := client.ObjectKeyFromObject(seen.QueueScaler)
-	r.queues.Subscribe(key, decision.Sources(&seen.QueueScaler.Spec))
+	sources, err := r.sources(ctx, seen)
+	if err != nil {
+		return err
+	}
+	r.queues.Subscribe(key, sources)
 	seen.TakeSamples(r.queues.Samples(key))
 	s.Learn(seen, r.queues.Take(key))
+	return nil
+}
+
+// sources are the queues and the driver, with the addresses of their QueueServers, which are noted in seen.
+func (r *QueueScalerReconciler) sources(ctx context.Context, seen *decision.Observation) ([]queue.Source, error) {
+	find := func(name string) (*capacityv1alpha1.QueueServer, error) {
+		var server capacityv1alpha1.QueueServer
+		if err := r.Get(ctx, types.NamespacedName{Name: name}, &server); err != nil {
+			return nil, client.IgnoreNotFound(err) // nil and nil: there is none
+		}
+		return &server, nil
+	}
+	queues := decision.Sources(&seen.QueueScaler.Spec)
+	sources := make([]queue.Source, len(queues))
+	for i := range queues {
+		var err error
+		if sources[i], err = r.Servers.Resolve(&queues[i], seen.QueueScaler.Namespace, find); err != nil {
+			return nil, fmt.Errorf("find the QueueServer of queue %s: %w", queues[i].Name, err)
+		}
+		if sources[i].QueueServer != "" {
+			seen.QueueServers += sources[i].QueueServer + " " + queue.ServerOf(&sources[i].Queue.QueueSource).URL + "\n"
+		}
+	}
+	return sources, nil
 }
 
 func pointers[T any](items []T) []*T {

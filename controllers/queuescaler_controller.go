@@ -64,6 +64,8 @@ type QueueScalerReconciler struct {
 	Metrics prometheus.Registerer
 	// Block is the length of one measurement of what a replica gets done; 0 means a minute.
 	Block time.Duration
+	// Servers are the rules by which queues find their servers.
+	Servers queue.ServerRules
 
 	metrics *metrics.Metrics
 	queues  *queue.Pool
@@ -152,6 +154,7 @@ func (r *QueueScalerReconciler) SetupWithManager(ctx context.Context, mgr ctrl.M
 		For(&capacityv1alpha1.QueueScaler{}).
 		Watches(&appsv1.Deployment{}, handler.EnqueueRequestsFromMapFunc(r.scalersOf)).
 		Watches(&appsv1.ReplicaSet{}, handler.EnqueueRequestsFromMapFunc(r.ownerOf)).
+		Watches(&capacityv1alpha1.QueueServer{}, handler.EnqueueRequestsFromMapFunc(r.readersOf)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(scalerOfSlot)).
 		Watches(&autoscalingv2.HorizontalPodAutoscaler{}, handler.EnqueueRequestsFromMapFunc(r.scalersOfHPA)).
 		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.pooledInNamespace)).
@@ -196,6 +199,16 @@ func (r *QueueScalerReconciler) scalersOfTarget(ctx context.Context, namespace, 
 	var list capacityv1alpha1.QueueScalerList
 	if err := r.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{indexTarget: name}, client.UnsafeDisableDeepCopy); err != nil {
 		log.FromContext(ctx).Error(err, "List QueueScalers of a target", "namespace", namespace, "target", name)
+		return nil
+	}
+	return requestsFor(list.Items)
+}
+
+// readersOf are the QueueScalers of which a queue names this QueueServer.
+func (r *QueueScalerReconciler) readersOf(ctx context.Context, server client.Object) []reconcile.Request {
+	var list capacityv1alpha1.QueueScalerList
+	if err := r.List(ctx, &list, client.MatchingFields{indexServer: server.GetName()}, client.UnsafeDisableDeepCopy); err != nil {
+		log.FromContext(ctx).Error(err, "List QueueScalers of a QueueServer", "queueServer", server.GetName())
 		return nil
 	}
 	return requestsFor(list.Items)

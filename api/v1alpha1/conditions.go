@@ -81,7 +81,11 @@ const (
 	ReasonSecretMissing = "SecretMissing"
 	// ReasonSecretInvalid: the Secret lacks a key, or a key makes no sense.
 	ReasonSecretInvalid = "SecretInvalid"
-	// ReasonAddressRefused: the address is link-local or malformed.
+	// ReasonQueueServerMissing: no QueueServer has the name that serverRef gives.
+	ReasonQueueServerMissing = "QueueServerMissing"
+	// ReasonQueueServerDenied: the QueueServer does not allow the namespace.
+	ReasonQueueServerDenied = "QueueServerDenied"
+	// ReasonAddressRefused: the address is link-local or malformed, or addresses of one's own are forbidden.
 	ReasonAddressRefused = "AddressRefused"
 	// ReasonFallback: no queue can be read, and the fallback floor applies.
 	ReasonFallback = "Fallback"

@@ -18,7 +18,7 @@ var GroupVersion = schema.GroupVersion{Group: "capacity.queuescaler.io", Version
 
 // AddToScheme registers the types of this package.
 func AddToScheme(scheme *runtime.Scheme) error {
-	scheme.AddKnownTypes(GroupVersion, &QueueScaler{}, &QueueScalerList{})
+	scheme.AddKnownTypes(GroupVersion, &QueueScaler{}, &QueueScalerList{}, &QueueServer{}, &QueueServerList{})
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil
 }

@@ -256,8 +256,7 @@ type QueueSource struct {
 	// +optional
 	RabbitMQ RabbitMQSource `json:"rabbitMQ,omitzero"`
 
-	// kafka reads a topic through its consumer group. Its url is one bootstrap address: the other brokers are learnt from it. With tls, each broker's certificate has to be
-	// valid for the name by which the cluster tells of it, or for tls.serverName where that is set. Example:
+	// kafka reads a topic through its consumer group. Its url is one bootstrap address: the other brokers are learnt from it. With tls, each broker's certificate has to be valid for the name by which the cluster tells of it, or for tls.serverName where that is set. Example:
 	//   kafka:
 	//     url: kafka://kafka.chat:9092
 	//     topic: orders
@@ -433,7 +432,7 @@ type DrainObjective struct {
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=100
 	TargetUtilizationPercent int32 `json:"targetUtilizationPercent,omitempty"`
-	// concurrency is the number of messages that one replica works on at once. A backlog of B messages never needs more than B/concurrency replicas. For Kafka it is the number of consumers that one replica runs: topics of P partitions never need more than P/concurrency replicas. Default 1.
+	// concurrency is the number of messages that one replica works on at once. A backlog of B messages never needs more than B/concurrency replicas. Default 1.
 	// +optional
 	// +default=1
 	// +kubebuilder:validation:Minimum=1

@@ -30,6 +30,13 @@ type KafkaSource struct {
 	// +kubebuilder:validation:items:Minimum=0
 	// +kubebuilder:validation:items:Maximum=1000000
 	Partitions []int32 `json:"partitions,omitempty"`
+	// consumersPerReplica is the number of consumers that one replica runs in the group, such as Spring Kafka's concurrency: topics of P partitions
+	// never need more than P/consumersPerReplica replicas. One consumer that hands messages to many workers is one. Default 1.
+	// +optional
+	// +default=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000
+	ConsumersPerReplica int32 `json:"consumersPerReplica,omitempty"`
 	// mechanism of SASL by which auth is used, or that of the QueueServer: Plain (which sends the password itself; use it with tls), ScramSHA256 or ScramSHA512.
 	// +optional
 	Mechanism KafkaMechanism `json:"mechanism,omitempty"`

@@ -200,7 +200,7 @@ func (s *stage) startOperator(ctx context.Context) error {
 		return err
 	}
 	p, err := startProcess("the operator", log, []string{"KUBECONFIG=" + kubeconfig}, s.bin("manager"),
-		"--leader-elect", "--leader-election-namespace="+operatorNamespace,
+		"--leader-elect", "--namespace="+operatorNamespace,
 		"--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address="+probes, "--evidence-block="+evidenceBlock.String())
 	if err != nil {
 		return err

@@ -105,7 +105,10 @@ func queueInputs(seen *Observation, s *Memory) []scaling.Queue {
 		if q.Fresh {
 			q.Depth, q.InFlight = sample.Reading.Depth, sample.Reading.InFlight
 			if most := sample.Reading.MostConsumers; most != nil {
-				q.MostConsumers = *most
+				q.MostConsumers, q.ConsumersPerReplica = *most, int64(or(spec.Kafka.ConsumersPerReplica, 1))
+			}
+			if deepest := sample.Reading.DeepestPartition; deepest != nil {
+				q.DeepestPartition = *deepest
 			}
 			estimate := s.Capacity.Queue(i, longest)
 			q.Arrival, q.Throughput = estimate.Arrival, estimate.Throughput

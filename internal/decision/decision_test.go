@@ -91,19 +91,20 @@ func TestSuspendedEndsByItsTime(t *testing.T) {
 func TestPartitionsOfReadings(t *testing.T) {
 	s := &Memory{Capacity: capacity.NewEstimator()}
 	s.Capacity.Configure(capacity.Settings{Weights: []float64{1, 1, 1}})
-	reading := &queue.Reading{Time: noon, MostConsumers: new(int64(12))}
+	reading := &queue.Reading{Time: noon, Depth: 9, MostConsumers: new(int64(12)), DeepestPartition: new(int64(7))}
 	seen := &Observation{
-		Now:         noon,
-		QueueScaler: &capacityv1alpha1.QueueScaler{Spec: capacityv1alpha1.QueueScalerSpec{Queues: []capacityv1alpha1.Queue{{Name: "a"}, {Name: "b"}, {Name: "c"}}}},
+		Now: noon,
+		QueueScaler: &capacityv1alpha1.QueueScaler{Spec: capacityv1alpha1.QueueScalerSpec{Queues: []capacityv1alpha1.Queue{
+			{Name: "a", QueueSource: capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{ConsumersPerReplica: 3}}}, {Name: "b"}, {Name: "c"}}}},
 		Samples: []queue.Sample{
 			{Quality: queue.Fresh, Reading: reading}, {Quality: queue.Fresh, Reading: &queue.Reading{Time: noon}}, {Quality: queue.Stale, Reading: reading},
 		},
 	}
-	var got []int64
+	var got [][3]int64
 	for _, q := range queueInputs(seen, s) {
-		got = append(got, q.MostConsumers)
+		got = append(got, [3]int64{q.MostConsumers, q.ConsumersPerReplica, q.DeepestPartition})
 	}
-	if diff := cmp.Diff([]int64{12, 0, 0}, got); diff != "" {
+	if diff := cmp.Diff([][3]int64{{12, 3, 7}, {}, {}}, got); diff != "" {
 		t.Error(diff)
 	}
 }

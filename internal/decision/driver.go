@@ -40,14 +40,15 @@ func (seen *Observation) TakeSamples(samples []queue.Sample) {
 }
 
 // learnSources notices that other sources are read than before, whose past says nothing about them.
-func (s *Memory) learnSources(spec *capacityv1alpha1.QueueScalerSpec) {
-	sources := ""
+func (s *Memory) learnSources(seen *Observation) {
+	spec := &seen.QueueScaler.Spec
+	sources := seen.QueueServers
 	for i := range spec.Queues {
 		sources += digest(&spec.Queues[i].QueueSource)
 	}
 	driver := ""
 	if HasDriver(spec) {
-		driver = digest(&spec.Driver.QueueSource)
+		driver = digest(&spec.Driver.QueueSource) + seen.QueueServers
 	}
 	if sources != s.sources {
 		s.Capacity.RestartDay()

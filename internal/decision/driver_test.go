@@ -175,14 +175,14 @@ func TestADriverThatCannotBeReadChangesNothing(t *testing.T) {
 // What was measured with a driver that was just replaced is not taken for the new one's.
 func TestAnotherDriverTakesOverNoBlock(t *testing.T) {
 	seen, s := inflatedBy(orders(), revision.NoRegression)
-	s.learnSources(&seen.QueueScaler.Spec)
+	s.learnSources(seen)
 	s.blocks = []capacity.Block{{Driver: 50}}
-	s.learnSources(&seen.QueueScaler.Spec)
+	s.learnSources(seen)
 	if s.blocks[0].Driver != 50 {
 		t.Error("an unchanged driver's block is forgotten")
 	}
 	seen.QueueScaler.Spec.Driver.Redis.Stream.Key = "logins"
-	s.learnSources(&seen.QueueScaler.Spec)
+	s.learnSources(seen)
 	if s.blocks[0].Driver != 0 {
 		t.Error("another driver's block is kept")
 	}

@@ -29,8 +29,9 @@ type Memory struct {
 	Calibration capacity.Calibration
 	// Ledger keeps what each revision was seen to do.
 	Ledger revision.Ledger
-	// specGeneration is the spec's that the estimator was set up for, sources and driver identify what is read.
+	// specGeneration and queueServers are those that the estimator was set up for, sources and driver identify what is read.
 	specGeneration  int64
+	queueServers    string
 	sources, driver string
 
 	// Contest remembers another writer of the target's replicas.

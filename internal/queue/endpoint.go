@@ -100,11 +100,18 @@ func serverOf(s *capacityv1alpha1.QueueSource) (string, *capacityv1alpha1.Server
 	return "", &capacityv1alpha1.Server{}
 }
 
-// endpointOf is where q is read, or why its url cannot be used. The url itself is not repeated: it might carry credentials.
-func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
+// ServerOf is where a source is read, to be looked at or replaced.
+func ServerOf(s *capacityv1alpha1.QueueSource) *capacityv1alpha1.Server {
+	_, server := serverOf(s)
+	return server
+}
+
+// endpointOf is where a source is read, or why its url cannot be used. The url itself is not repeated: it might carry credentials.
+func endpointOf(source *Source) (Endpoint, *Failure) {
+	q := source.Queue
 	kind, server := serverOf(&q.QueueSource)
 	refuse := func(what string) (Endpoint, *Failure) {
-		return Endpoint{}, &Failure{Reason: capacityv1alpha1.ReasonAddressRefused, Subject: "the url of queue " + q.Name, What: what,
+		return Endpoint{}, &Failure{Reason: capacityv1alpha1.ReasonAddressRefused, Subject: source.subject(), What: what,
 			Remedy: "Give a url such as " + cmp.Or(examples[kind], examples[KindNATS])}
 	}
 	u, err := url.Parse(server.URL)
@@ -132,6 +139,10 @@ func endpointOf(q *capacityv1alpha1.Queue) (Endpoint, *Failure) {
 		if e.Topology == capacityv1alpha1.RedisSentinel {
 			e.Port = sentinelPort
 		}
+	}
+	if e.Kind == KindKafka && e.Mechanism == "" && server.Auth.SecretRef.Name != "" {
+		return Endpoint{}, &Failure{Reason: capacityv1alpha1.ReasonAuthenticationFailed, Subject: source.via(e.URL()), What: "without a mechanism of SASL to log in by",
+			Remedy: "Set kafka.mechanism of queue " + q.Name + " to Plain, ScramSHA256 or ScramSHA512"}
 	}
 	if wrong := e.wrongPath(); wrong != "" {
 		return refuse(wrong)

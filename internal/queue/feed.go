@@ -24,10 +24,10 @@ const (
 // feed is one queue of one QueueScaler. The Pool's mutex guards it.
 type feed struct {
 	subscriber Subscriber
-	// queue is never written to: polls read it without the mutex.
-	queue    *capacityv1alpha1.Queue
+	// source's queue is never written to: polls read it without the mutex.
+	source   Source
 	endpoint Endpoint
-	// refused is why the url cannot be used at all.
+	// refused is why it is not read at all.
 	refused *Failure
 	// auth and tls name the Secrets; empty where there is none.
 	auth, tls types.NamespacedName
@@ -52,15 +52,18 @@ type feed struct {
 	since   time.Time
 }
 
-func (p *Pool) newFeed(sub Subscriber, q *capacityv1alpha1.Queue, now time.Time) *feed {
-	f := &feed{subscriber: sub, queue: q.DeepCopy(), poll: p.pollOf(q), quality: Unavailable, since: now}
-	f.endpoint, f.refused = endpointOf(q)
-	_, server := serverOf(&q.QueueSource)
+func (p *Pool) newFeed(sub Subscriber, source *Source, now time.Time) *feed {
+	f := &feed{subscriber: sub, source: source.copy(), poll: p.pollOf(source.Queue), quality: Unavailable, since: now, refused: source.Refused}
+	if f.refused != nil {
+		return f
+	}
+	f.endpoint, f.refused = endpointOf(source)
+	server := ServerOf(&source.Queue.QueueSource)
 	if auth := server.Auth.SecretRef.Name; auth != "" {
-		f.auth = types.NamespacedName{Namespace: sub.Namespace, Name: auth}
+		f.auth = types.NamespacedName{Namespace: source.SecretNamespace, Name: auth}
 	}
 	if server.TLS != nil && server.TLS.SecretRef.Name != "" {
-		f.tls = types.NamespacedName{Namespace: sub.Namespace, Name: server.TLS.SecretRef.Name}
+		f.tls = types.NamespacedName{Namespace: source.SecretNamespace, Name: server.TLS.SecretRef.Name}
 	}
 	return f
 }
@@ -120,7 +123,7 @@ func (f *feed) qualityAt(now time.Time) Quality {
 // sample is the feed at an instant.
 func (f *feed) sample(now time.Time) Sample {
 	f.judge(now)
-	s := Sample{Name: f.queue.Name, Quality: f.quality, Since: f.since, ServerWide: f.serverWide}
+	s := Sample{Name: f.source.Queue.Name, Quality: f.quality, Since: f.since, ServerWide: f.serverWide}
 	var last time.Time
 	if f.reading != nil {
 		r := *f.reading
@@ -129,7 +132,7 @@ func (f *feed) sample(now time.Time) Sample {
 	if f.server != nil {
 		s.SharedBy = len(f.server.subscribers) - 1
 	}
-	url := f.endpoint.URL()
+	url := f.source.via(f.endpoint.URL())
 	switch {
 	case f.failure != nil:
 		failure := f.withSecret(*f.failure)
@@ -150,7 +153,7 @@ func (f *feed) withSecret(failure Failure) Failure {
 	if failure.Reason == capacityv1alpha1.ReasonAuthenticationFailed {
 		failure.Remedy = "Name a Secret with credentials in auth.secretRef"
 		if f.auth.Name != "" {
-			failure.Remedy = "Correct " + subjectOf(f.auth) + "; it is read again by itself"
+			failure.Remedy = "Correct " + f.source.via(subjectOf(f.auth)) + "; it is read again by itself"
 		}
 	}
 	return failure
@@ -159,7 +162,8 @@ func (f *feed) withSecret(failure Failure) Failure {
 // equal compares what was read, apart from what changes by time alone.
 func equal(a, b *Reading) bool {
 	return a.Depth == b.Depth && same(a.InFlight, b.InFlight) && same(a.ArrivedTotal, b.ArrivedTotal) &&
-		same(a.CompletedTotal, b.CompletedTotal) && same(a.RedeliveredTotal, b.RedeliveredTotal) && same(a.MostConsumers, b.MostConsumers)
+		same(a.CompletedTotal, b.CompletedTotal) && same(a.RedeliveredTotal, b.RedeliveredTotal) && same(a.MostConsumers, b.MostConsumers) &&
+		same(a.DeepestPartition, b.DeepestPartition)
 }
 
 func same(a, b *int64) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }

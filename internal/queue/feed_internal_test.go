@@ -96,7 +96,7 @@ func TestEndpointsOfKinds(t *testing.T) {
 		{capacityv1alpha1.QueueSource{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{Server: capacityv1alpha1.Server{URL: "nats://n", TLS: &capacityv1alpha1.TLS{}}}}, "tls://n:4222"},
 		{capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{Server: capacityv1alpha1.Server{URL: "kafka://k"}}}, "kafka://k:9092"},
 	} {
-		if e, failure := endpointOf(&capacityv1alpha1.Queue{Name: "q", QueueSource: c.source}); failure != nil || e.URL() != c.want {
+		if e, failure := endpointOf(&Source{Queue: &capacityv1alpha1.Queue{Name: "q", QueueSource: c.source}}); failure != nil || e.URL() != c.want {
 			t.Errorf("%s, %v; want %s", e.URL(), failure, c.want)
 		}
 	}
@@ -106,7 +106,7 @@ func TestEndpointsOfKinds(t *testing.T) {
 		}
 	}
 	wrong := capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{Server: capacityv1alpha1.Server{URL: "ftp://x"}}}
-	if _, failure := endpointOf(&capacityv1alpha1.Queue{Name: "q", QueueSource: wrong}); !strings.Contains(failure.Remedy, examples[KindPrometheus]) {
+	if _, failure := endpointOf(&Source{Queue: &capacityv1alpha1.Queue{Name: "q", QueueSource: wrong}}); !strings.Contains(failure.Remedy, examples[KindPrometheus]) {
 		t.Errorf("%+v, want the example of Prometheus", failure)
 	}
 }
@@ -117,7 +117,7 @@ func FuzzEndpoint(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, url string) {
 		q := capacityv1alpha1.Queue{Name: "q", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{Server: capacityv1alpha1.Server{URL: url}}}}
-		e, failure := endpointOf(&q)
+		e, failure := endpointOf(&Source{Queue: &q})
 		if (failure == nil) == (e == Endpoint{}) {
 			t.Fatalf("%q: %+v and %v", url, e, failure)
 		}
@@ -126,7 +126,7 @@ func FuzzEndpoint(f *testing.F) {
 		}
 		// What is shown is where it leads, and leads there again.
 		q.Redis.URL = e.URL()
-		if again, failure := endpointOf(&q); failure != nil || again.Address() != e.Address() || again.Path != e.Path {
+		if again, failure := endpointOf(&Source{Queue: &q}); failure != nil || again.Address() != e.Address() || again.Path != e.Path {
 			t.Errorf("%q is shown as %q, which is %+v, %v", url, e.URL(), again, failure)
 		}
 	})

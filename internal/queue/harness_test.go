@@ -175,6 +175,19 @@ func (h *harness) await(what string, holds func() bool, describe func() any) {
 	}
 }
 
+// Subscribe is the Pool's, for queues with addresses of their own.
+func (h *harness) Subscribe(sub queue.Subscriber, queues []capacityv1alpha1.Queue) {
+	h.Pool.Subscribe(sub, ownAddresses(sub, queues))
+}
+
+func ownAddresses(sub queue.Subscriber, queues []capacityv1alpha1.Queue) []queue.Source {
+	sources := make([]queue.Source, len(queues))
+	for i := range queues {
+		sources[i] = queue.Source{Queue: &queues[i], SecretNamespace: sub.Namespace}
+	}
+	return sources
+}
+
 // sample is the only sample of a subscriber with one queue.
 func (h *harness) sample(s queue.Subscriber) queue.Sample {
 	h.t.Helper()

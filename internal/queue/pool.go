@@ -15,8 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
-
-	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 )
 
 // Subscriber is the namespace and name of a QueueScaler.
@@ -100,28 +98,29 @@ func (p *Pool) Start(ctx context.Context) error {
 	return nil
 }
 
-// Subscribe makes queues what is read for sub. It is cheap when nothing changed; changes take effect at once.
+// Subscribe makes sources what is read for sub. It is cheap when nothing changed; changes take effect at once.
 // A queue whose source stays the same keeps its readings.
-func (p *Pool) Subscribe(sub Subscriber, queues []capacityv1alpha1.Queue) {
+func (p *Pool) Subscribe(sub Subscriber, sources []Source) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old := p.subscriptions[sub]
-	if unchanged(old, queues) {
+	if unchanged(old, sources) {
 		return
 	}
 	now := p.options.Clock.Now()
 	byName := make(map[string]*feed, len(old))
 	for _, f := range old {
-		byName[f.queue.Name] = f
+		byName[f.source.Queue.Name] = f
 	}
-	feeds := make([]*feed, len(queues))
-	for i := range queues {
-		f := byName[queues[i].Name]
-		if f != nil && sameSource(f.queue, &queues[i]) {
-			delete(byName, f.queue.Name)
-			p.retime(f, &queues[i], now)
+	feeds := make([]*feed, len(sources))
+	for i := range sources {
+		name := sources[i].Queue.Name
+		f := byName[name]
+		if f != nil && f.source.reads(&sources[i]) {
+			delete(byName, name)
+			p.retime(f, &sources[i], now)
 		} else {
-			f = p.newFeed(sub, &queues[i], now)
+			f = p.newFeed(sub, &sources[i], now)
 			p.join(f)
 		}
 		feeds[i] = f
@@ -214,26 +213,22 @@ func (p *Pool) Servers() []ServerStats {
 	return stats
 }
 
-func unchanged(feeds []*feed, queues []capacityv1alpha1.Queue) bool {
-	if len(feeds) != len(queues) || len(feeds) == 0 {
+func unchanged(feeds []*feed, sources []Source) bool {
+	if len(feeds) != len(sources) || len(feeds) == 0 {
 		return false
 	}
 	for i, f := range feeds {
-		if !equality.Semantic.DeepEqual(f.queue, &queues[i]) {
+		if !equality.Semantic.DeepEqual(f.source, sources[i]) {
 			return false
 		}
 	}
 	return true
 }
 
-func sameSource(a, b *capacityv1alpha1.Queue) bool {
-	return equality.Semantic.DeepEqual(a.QueueSource, b.QueueSource)
-}
-
 // retime takes over what changed besides the source. The mutex is held.
-func (p *Pool) retime(f *feed, q *capacityv1alpha1.Queue, now time.Time) {
-	f.queue = q.DeepCopy()
-	if poll := p.pollOf(q); poll != f.poll {
+func (p *Pool) retime(f *feed, source *Source, now time.Time) {
+	f.source = source.copy()
+	if poll := p.pollOf(source.Queue); poll != f.poll {
 		f.poll, f.next = poll, now
 		if f.server != nil {
 			kick(f.server.kick)

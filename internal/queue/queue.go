@@ -33,6 +33,8 @@ type Reading struct {
 	// MostConsumers is how many consumers can work on the queue at once, whatever waits: the partitions of a Kafka topic. A consumer that
 	// comes or goes then interrupts the others. At least 1.
 	MostConsumers *int64
+	// DeepestPartition is the largest number of messages that wait in one partition, which one consumer at a time works on. At most Depth.
+	DeepestPartition *int64
 }
 
 // Quality says whether a reading may be decided upon.

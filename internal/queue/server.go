@@ -304,7 +304,7 @@ func (s *server) poll(ctx context.Context, reader Reader, claim uint64, feeds []
 	queues := make([]*capacityv1alpha1.Queue, len(feeds))
 	s.p.mu.Lock()
 	for i, f := range feeds {
-		queues[i] = f.queue
+		queues[i] = f.source.Queue
 	}
 	s.p.mu.Unlock()
 

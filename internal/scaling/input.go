@@ -54,6 +54,13 @@ type load struct {
 	quietSince time.Time
 	// waiting is how many replicas the backlog keeps busy within its objectives. 0 without μ.
 	waiting float64
+	// spread is waiting where a partition that takes longer than the objective is given the time that it takes; see mayDrain.
+	spread float64
+	// alone is the longest time that one partition takes at the least, of queue fullest; 0 without μ. uneven is true where that is longer
+	// than the queue's objective.
+	alone   float64
+	fullest Queue
+	uneven  bool
 	// seconds is the shortest objective T, longest the time that the largest message takes; 0 without μ.
 	seconds, longest float64
 	// tooLong names a queue one message of which takes longer than its objective.
@@ -68,7 +75,7 @@ func gather(now time.Time, p Policy, o Observation, m Memory) input {
 	in.now = now
 	in.load = in.sum()
 	if mu := o.Rate.PerReplica; mu > 0 {
-		in.load.waiting = in.waiting(mu)
+		in.load.waiting, in.load.spread = in.waiting(mu, in.drainSeconds), in.waiting(mu, in.mayDrain)
 	}
 	if f := p.Fallback; f != nil && !in.memory.noDataSince.IsZero() {
 		in.fallback = now.Sub(in.memory.noDataSince) >= f.After
@@ -124,6 +131,10 @@ func (in *input) add(l *load, q Queue) {
 	t := in.drainSeconds(q)
 	if l.seconds == 0 || t < l.seconds {
 		l.seconds = t
+	}
+	if alone := in.alone(q); alone > l.alone {
+		l.alone, l.fullest = alone, q
+		l.uneven = l.uneven || alone > t
 	}
 	if mu := in.Rate.PerReplica; mu > 0 {
 		takes := q.Weight * in.Drain.Concurrency / mu
@@ -202,6 +213,8 @@ func boundedObservation(o Observation) Observation {
 		}
 		q.Depth = max(q.Depth, 0)
 		q.MostConsumers = min(max(q.MostConsumers, 0), maxCount)
+		q.ConsumersPerReplica = min(max(q.ConsumersPerReplica, 1), maxCount)
+		q.DeepestPartition = min(max(q.DeepestPartition, 0), q.Depth)
 		q.Redelivered = between(q.Redelivered, 0, 1, 0)
 		if q.InFlight != nil && *q.InFlight < 0 {
 			q.InFlight = nil

@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -106,7 +107,8 @@ func (c chance) queue(now time.Time) Queue {
 		q.InFlight = new(int64(c.count()))
 	}
 	if c.yes(30) {
-		q.MostConsumers = int64(c.count())
+		q.MostConsumers, q.ConsumersPerReplica = int64(c.count()), int64(c.IntN(4))
+		q.DeepestPartition = int64(c.count())
 	}
 	if c.yes(30) {
 		q.QuietSince = now.Add(-c.duration())
@@ -204,6 +206,9 @@ func TestLaws(t *testing.T) {
 			checkHolds(t, p, o, plan, watched)
 			checkLimits(t, p, o, plan)
 			checkPartitions(t, p, o, plan)
+			if o.Target.Found {
+				checkDeepest(t, now, p, o, m, plan)
+			}
 			checkBounded(t, plan, next)
 			if t.Failed() {
 				t.Fatalf("step %d: %+v\nof %+v", step, plan, o)
@@ -282,18 +287,15 @@ func checkLimits(t *rapid.T, p Policy, o Observation, plan Plan) {
 // No replica is asked for, and no slot lent, that would find no partition; what is there already, and min, apart.
 func checkPartitions(t *rapid.T, p Policy, o Observation, plan Plan) {
 	p, o = boundedPolicy(p), boundedObservation(o)
-	sum, all := int64(0), len(o.Queues) > 0
+	useful, all := 0.0, len(o.Queues) > 0
 	for _, q := range o.Queues {
 		all = all && q.Fresh && q.MostConsumers > 0
-		sum += q.MostConsumers
+		useful += float64(q.MostConsumers) / float64(q.ConsumersPerReplica)
 	}
 	if !all || o.Suspended {
 		return
 	}
-	useful := float64(sum)
-	if p.Drain != nil {
-		useful = max(1, math.Floor(useful/p.Drain.Concurrency))
-	}
+	useful = max(1, math.Floor(useful+1e-9))
 	if n := plan.Replicas; n != nil && *n > o.Target.Replicas && float64(*n) > max(useful, float64(p.Min)) {
 		t.Errorf("%d replicas, %v are useful", *n, useful)
 	}
@@ -302,6 +304,25 @@ func checkPartitions(t *rapid.T, p Policy, o Observation, plan Plan) {
 	}
 	if room := max(0, p.Max-o.Target.Available); plan.Lent > 0 && plan.Lent < min(o.Pool.Lent, room) {
 		t.Errorf("%d of %d slots come back, and not all at once", o.Pool.Lent-plan.Lent, o.Pool.Lent)
+	}
+}
+
+// What one partition takes by itself is a bound: of the drain time, and of what may be said to be met. It asks for nothing.
+func checkDeepest(t *rapid.T, now time.Time, p Policy, o Observation, m Memory, plan Plan) {
+	even := o
+	even.Queues = slices.Clone(o.Queues)
+	for i := range even.Queues {
+		even.Queues[i].DeepestPartition = 0
+	}
+	without, _ := Decide(now, p, even, m)
+	if *plan.Recommended != *without.Recommended || plan.Replicas != nil && *plan.Replicas > max(o.Target.Replicas, *without.Desired) {
+		t.Errorf("%d recommended and %d desired, %d and %d without knowing the deepest partition", *plan.Recommended, *plan.Desired, *without.Recommended, *without.Desired)
+	}
+	if d, shallow := plan.DrainSeconds, without.DrainSeconds; d != nil && shallow != nil && *d < *shallow {
+		t.Errorf("drains in %v s, and in %v s without knowing the deepest partition", *d, *shallow)
+	}
+	if plan.ObjectiveMet.Status == yes && without.ObjectiveMet.Status != yes {
+		t.Errorf("%s, but without knowing the deepest partition %s", plan.ObjectiveMet.Message, without.ObjectiveMet.Message)
 	}
 }
 

@@ -16,7 +16,7 @@ func (in input) capacity() (float64, bool) {
 	return in.load.throughput, in.load.throughputKnown
 }
 
-// drainTime is backlog / (capacity − λ) in seconds; nil: not known, or never.
+// drainTime is backlog / (capacity − λ) in seconds, or what the deepest partition takes by itself if that is longer; nil: not known, or never.
 func drainTime(in input) (seconds *float64, never bool) {
 	capacity, known := in.capacity()
 	var t float64
@@ -35,6 +35,7 @@ func drainTime(in input) (seconds *float64, never bool) {
 	default:
 		t = in.load.work / (capacity - in.load.arrival)
 	}
+	t = max(t, in.load.alone)
 	if t > maxSeconds {
 		return nil, true
 	}
@@ -73,6 +74,9 @@ func objectiveMet(in input) Finding {
 		return Finding{unknown, reasonObjectiveUnknown, fmt.Sprintf("backlog %s; arrival or service rate not known yet", number(in.load.backlog))}
 	}
 	text := fmt.Sprintf("backlog %s drains in %s s, objective %s s", number(in.load.backlog), number(*seconds), within)
+	if in.load.uneven {
+		text += "; " + in.aloneText()
+	}
 	if in.inTime(*seconds) {
 		return Finding{yes, reasonObjectiveMet, text}
 	}
@@ -83,6 +87,9 @@ func objectiveMet(in input) Finding {
 func (in input) inTime(seconds float64) bool {
 	if in.atOnce() {
 		return true
+	}
+	if in.load.uneven {
+		return false
 	}
 	if capacity, _ := in.capacity(); in.rateKnown() {
 		mu := in.Rate.PerReplica

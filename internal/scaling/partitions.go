@@ -25,30 +25,67 @@ func (in input) partitions() int64 {
 	return sum
 }
 
-// useful is how many replicas find partitions to work on, with concurrency of them for each replica: floor(partitions/c), at least 1.
+// useful is how many replicas find partitions to work on: floor(partitions/consumersPerReplica), at least 1.
 func (in input) useful() int32 {
-	sum := in.partitions()
-	switch {
-	case sum == 0:
+	if in.partitions() == 0 {
 		return maxCount
-	case in.Drain == nil:
-		return clip(sum)
 	}
-	return max(1, clip(int64(float64(sum)/in.Drain.Concurrency)))
+	sum := 0.0
+	for _, q := range in.Queues {
+		sum += float64(q.MostConsumers) / float64(q.ConsumersPerReplica)
+	}
+	return max(1, clip(int64(sum+1e-9)))
+}
+
+// alone is how many seconds the deepest partition of a queue takes at the least: one consumer at a time works on it, however many
+// replicas there are. 0: not told, or μ is not known.
+func (in *input) alone(q Queue) float64 {
+	if !in.rateKnown() {
+		return 0
+	}
+	return q.Weight * float64(q.DeepestPartition) * float64(q.ConsumersPerReplica) / in.Rate.PerReplica
+}
+
+// mayDrain is the time within which as many replicas drain a queue as do it sooner than fewer: the objective, or half the time that its
+// deepest partition takes by itself, by which the others can be done. Half of it, because who gets which partitions does not go by what
+// waits in them.
+func (in *input) mayDrain(q Queue) float64 { return max(in.drainSeconds(q), in.alone(q)/2) }
+
+// speeding is how many replicas make a difference to a backlog that is spread unevenly over partitions.
+func (in input) speeding() int32 {
+	if in.Drain == nil || !in.load.uneven || !in.load.arrivalKnown {
+		return maxCount
+	}
+	return max(1, in.keepUp(in.load.spread))
 }
 
 // mayBeAsked is how many replicas partitions permit to ask for. Those that are there already stay while there is work: to remove them
 // in a backlog would interrupt the others, and help nobody.
 func (in input) mayBeAsked() int32 {
-	return max(in.useful(), in.Min, min(in.Target.Replicas, in.Max))
+	return max(min(in.useful(), in.speeding()), in.Min, min(in.Target.Replicas, in.Max))
 }
 
 func (in input) partitionsText(wanted int32) string {
+	if in.speeding() < in.useful() {
+		return fmt.Sprintf("%d wanted, but more than %d hardly drain the backlog sooner: %s; spread the messages over the partitions, or make the consumers faster",
+			wanted, in.speeding(), in.aloneText())
+	}
 	text := fmt.Sprintf("%d wanted, %d partitions keep %d replicas busy", wanted, in.partitions(), in.useful())
-	if in.Drain != nil && in.Drain.Concurrency > 1 {
-		text += fmt.Sprintf(" at concurrency %s", number(in.Drain.Concurrency))
+	most := int64(1)
+	for _, q := range in.Queues {
+		most = max(most, q.ConsumersPerReplica)
+	}
+	if most > 1 {
+		text += fmt.Sprintf(" that run up to %d consumers each", most)
 	}
 	return text + "; add partitions, or make the consumers faster"
+}
+
+// aloneText says how long the deepest partition takes.
+func (in input) aloneText() string {
+	q := in.load.fullest
+	return fmt.Sprintf("one partition of queue %s has %s of its %s messages, which take one consumer %s s", q.Name,
+		number(float64(q.DeepestPartition)), number(float64(q.Depth)), number(in.load.alone))
 }
 
 // rebalances is true where consumers share partitions, so that each one that comes or goes interrupts the others.
@@ -65,7 +102,7 @@ func rebalances(o Observation) bool {
 // service come back all at once, or not yet.
 func (in input) lendable(level, lent int32) int32 {
 	if level > lent {
-		return max(lent, min(level, max(0, in.useful()-in.Target.Available)))
+		return max(lent, min(level, max(0, min(in.useful(), in.speeding())-in.Target.Available)))
 	}
 	if level > 0 && rebalances(in.Observation) {
 		return lent

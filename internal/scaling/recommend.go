@@ -109,9 +109,12 @@ func (in input) rateKnown() bool {
 }
 
 // fromRate is max( ceil(λ/(μ·ρ)), ceil(λ/μ + waiting) ), at least what is known of it.
-func (in input) fromRate() int32 {
+func (in input) fromRate() int32 { return in.keepUp(in.load.waiting) }
+
+// keepUp is fromRate for a backlog that keeps so many replicas busy.
+func (in input) keepUp(waiting float64) int32 {
 	mu := in.Rate.PerReplica
-	return max(ceil(in.load.arrival/(mu*in.Drain.Utilization)), ceil(in.load.arrival/mu+in.load.waiting))
+	return max(ceil(in.load.arrival/(mu*in.Drain.Utilization)), ceil(in.load.arrival/mu+waiting))
 }
 
 // withoutRates is how many replicas stay where nothing says how many are needed.

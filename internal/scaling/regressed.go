@@ -17,18 +17,18 @@ type Regressed struct {
 // are all available, and still not enough.
 func (in input) madeUp() int32 {
 	r := in.Regressed
-	return ceil((in.load.arrival-float64(in.Target.Available)*r.Present)/r.Slot + in.waiting(r.Slot))
+	return ceil((in.load.arrival-float64(in.Target.Available)*r.Present)/r.Slot + in.waiting(r.Slot, in.drainSeconds))
 }
 
-// waiting is how many pods of service rate μ the backlog keeps busy within its objectives: Σ Bᵢ·min(wᵢ/(Tᵢ·μ), 1/c).
-func (in *input) waiting(mu float64) float64 {
+// waiting is how many pods of service rate μ the backlog keeps busy within its objectives Tᵢ: Σ Bᵢ·min(wᵢ/(Tᵢ·μ), 1/c).
+func (in *input) waiting(mu float64, objective func(Queue) float64) float64 {
 	busy := 0.0
 	if in.Drain == nil {
 		return busy
 	}
 	for _, q := range in.Queues {
 		if q.Fresh {
-			busy += float64(q.Depth) * min(q.Weight/(in.drainSeconds(q)*mu), 1/in.Drain.Concurrency)
+			busy += float64(q.Depth) * min(q.Weight/(objective(q)*mu), 1/in.Drain.Concurrency)
 		}
 	}
 	return busy

@@ -144,6 +144,10 @@ type Queue struct {
 	// MostConsumers is how many consumers can work on it at once: its partitions. A consumer that comes or goes then interrupts the
 	// others. 0: any number.
 	MostConsumers int64
+	// ConsumersPerReplica is how many of them one replica runs, at least 1.
+	ConsumersPerReplica int64
+	// DeepestPartition is the largest backlog of one partition, which one consumer at a time works on; 0 where not told.
+	DeepestPartition int64
 	// Redelivered is the share of deliveries that were repeated, in [0, 1]; 0 where not told.
 	Redelivered float64
 	// QuietSince is since when nothing waited, was in flight or arrived; zero when it is not quiet.

@@ -100,6 +100,7 @@ func Template(in TemplateInput) (*SlotTemplate, *Refusal) {
 	}
 	rewritePlacement(&in, &t.Spec, t.Labels)
 	literals(&in, t, withheld)
+	dropGroupInstance(&t.Spec)
 	if in.Gate == v1alpha1.GateFile {
 		addRoleFile(&t.Spec)
 	}

@@ -57,6 +57,8 @@ func queues(n int) string {
 	return "spec: {queues: [" + strings.Join(all, ", ") + "]}"
 }
 
+func server(fields string) string { return "{kind: QueueServer, spec: {" + fields + "}}" }
+
 // What is said more than once.
 const (
 	saySecret     = "secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
@@ -67,6 +69,9 @@ const (
 	sayForm       = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
 	sayMaster     = "redis.masterName and topology Sentinel need each other; set masterName to the name that the Sentinels know the master by, and topology to Sentinel"
 	sayDriver     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL and prometheus must be set"
+	sayServer     = "exactly one of url and serverRef must be set; give the server's url, or the name of a QueueServer in serverRef"
+	sayServerAuth = "auth and tls must not be set beside serverRef, because the QueueServer has its own; remove them"
+	sayServerRef  = "serverRef.name must be the name of a QueueServer: lowercase letters, digits, '-' and '.'"
 	sayDriverName = "driver.name must consist of lowercase letters, digits and '-', at most 63; it names the unit of user work in messages, such as orders"
 	sayObjective  = "exactly one of objective.drain and objective.backlog must be set"
 	sayPgURL      = "postgreSQL.url must begin with postgres:// or postgresql:// and end with the database, for example postgres://db.shop:5432/orders"
@@ -91,6 +96,11 @@ var accepted = []struct{ name, change string }{
 	{"NATS with TLS and credentials", nats(`url: "tls://n:4222", stream: a_b-C1, consumer: n-t_r, auth: {secretRef: {name: nats.reader}}, tls: {secretRef: {name: ca}, serverName: nats.chat}`)},
 	{"TLS with the system's CAs", workers("tls: {}")},
 	{"several NATS servers", nats(`url: "nats://a:4222,nats://b:4222", stream: S, consumer: c`)},
+	{"NATS by a QueueServer", nats("serverRef: {name: chat.nats}, stream: S, consumer: c")},
+	{"Kafka by a QueueServer with credentials", kafkaAt("serverRef: {name: kafka}, topic: t, group: g, mechanism: ScramSHA256")},
+	{"driver by a QueueServer", driver("natsJetStream: {serverRef: {name: chat-nats}, stream: S, consumer: c}")},
+	{"QueueServer", server("")},
+	{"QueueServer with everything", server(`url: "tls://n", auth: {secretRef: {name: nats-reader}}, tls: {secretRef: {name: ca}, serverName: nats.chat}, allowedNamespaces: [chat, "team-*", "*"]`)},
 	{"Redis list with counters", redis(`list: {keys: ["{mail}:wait", b], inFlightKeys: [a], arrivedTotalKey: x, completedTotalKey: z}`)},
 	{"Redis sorted set over TLS", redisAt(`url: "rediss://r:6380", sortedSet: {keys: [jobs]}, tls: {}`)},
 	{"Redis stream", redis("stream: {key: orders, group: workers}, auth: {secretRef: {name: redis}}")},
@@ -100,7 +110,7 @@ var accepted = []struct{ name, change string }{
 	{"Redis behind Sentinel", redisAt(`url: "redis://r:26379/3", topology: Sentinel, masterName: my_master.1-a, list: {keys: [a]}`)},
 	{"NATS with a domain", workers("domain: edge_1-A")},
 	{"Kafka", kafka("")},
-	{"Kafka with everything", kafkaAt(`url: "kafka://k", topic: a.b_C-1, group: "a group", partitions: [0, 1000000], mechanism: ScramSHA512, auth: {secretRef: {name: kafka}}, tls: {secretRef: {name: ca}, serverName: k.chat}`)},
+	{"Kafka with everything", kafkaAt(`url: "kafka://k", topic: a.b_C-1, group: "a group", partitions: [0, 1000000], consumersPerReplica: 1000, mechanism: ScramSHA512, auth: {secretRef: {name: kafka}}, tls: {secretRef: {name: ca}, serverName: k.chat}`)},
 	{"Kafka with a plain password", kafka("mechanism: Plain, auth: {secretRef: {name: kafka}}, tls: {}")},
 	{"driver that is a Kafka topic", driver(`kafka: {url: "kafka://k:9092", topic: orders, group: billing}`)},
 	{"PostgreSQL with everything", postgres("postgresql://db/orders", "query: \"  with n as (select 1 depth) select depth from n\", auth: {secretRef: {name: jobs}}, tls: {serverName: db.shop}")},
@@ -179,7 +189,7 @@ var refused = []struct {
 	{"queue with two sources", nats(`url: 'nats://n:4222', stream: JOBS, consumer: workers}, redis: {url: "redis://r:6379/0", list: {keys: [a]}`), []string{"spec.queues[0]", saySource}},
 	{"queue in RabbitMQ and Redis", rabbitMQ(`queue: mail}, redis: {url: "redis://r:6379/0", list: {keys: [a]}`), []string{"spec.queues[0]", saySource}},
 	{"RabbitMQ without a queue", rabbitMQ("vhost: chat"), []string{"spec.queues[0].rabbitMQ.queue: Required value"}},
-	{"RabbitMQ without a url", "spec: {queues: [{name: jobs, rabbitMQ: {queue: mail}}]}", []string{"spec.queues[0].rabbitMQ.url: Required value"}},
+	{"RabbitMQ without a url", "spec: {queues: [{name: jobs, rabbitMQ: {queue: mail}}]}", []string{"spec.queues[0].rabbitMQ", sayServer}},
 	{"RabbitMQ over AMQP", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'amqp://r:5672', queue: mail}}]}",
 		[]string{"spec.queues[0].rabbitMQ", "rabbitMQ.url must be that of the management API and begin with http:// or https://, for example http://rabbitmq.chat:15672"}},
 	{"RabbitMQ url with a password", "spec: {queues: [{name: jobs, rabbitMQ: {url: 'http://guest:guest@r:15672', queue: mail}}]}",
@@ -208,10 +218,10 @@ var refused = []struct {
 		[]string{"spec.driver", "driver.redis.list needs arrivedTotalKey, because the length of a list does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"}},
 	{"driver that is a Redis sorted set without a counter", driver(`redis: {url: "redis://r:6379/0", sortedSet: {keys: [orders]}}`),
 		[]string{"spec.driver", "driver.redis.sortedSet needs arrivedTotalKey, because the size of a sorted set does not tell how much arrived; INCR a counter for each unit of user work and name its key, or use driver.redis.stream"}},
-	{"driver with credentials in its url", driver(`redis: {url: "redis://me:secret@r:6379/0", stream: {key: orders, group: billing}}`), []string{"spec.driver.redis", "redis.url must not carry credentials"}},
+	{"driver with credentials in its url", driver(`redis: {url: "redis://me:secret@r:6379/0", stream: {key: orders, group: billing}}`), []string{"spec.driver.redis", "url must not carry credentials"}},
 	{"driver that is a query of PostgreSQL without a counter", driver(`postgreSQL: {url: "postgres://db:5432/orders", query: "SELECT count(*) AS depth FROM orders"}`), []string{"spec.driver", sayPgDriver}},
 	{"driver of Prometheus without a counter", driver(`prometheus: {url: "http://p:9090", depthQuery: orders}`), []string{"spec.driver", "driver.prometheus needs arrivedTotalQuery, because the depth of a queue does not tell how much arrived; give a query for a counter of all that ever arrived"}},
-	{"Prometheus without a url", "spec: {queues: [{name: jobs, prometheus: {depthQuery: a}}]}", []string{"spec.queues[0].prometheus.url: Required value"}},
+	{"Prometheus without a url", "spec: {queues: [{name: jobs, prometheus: {depthQuery: a}}]}", []string{"spec.queues[0].prometheus", sayServer}},
 	{"Prometheus url of another kind", prometheus("prometheus:9090", "depthQuery: a"), []string{"spec.queues[0].prometheus", "prometheus.url must begin with http:// or https://, for example http://prometheus.monitoring:9090"}},
 	{"Prometheus url with a password", prometheus("http://me:secret@p:9090", "depthQuery: a"), []string{"spec.queues[0].prometheus", "url must not carry credentials; put them into a Secret and name it in auth.secretRef"}},
 	{"Prometheus url too long", prometheus("http://"+strings.Repeat("p", 506), "depthQuery: a"), []string{"spec.queues[0].prometheus.url: Too long", "512"}},
@@ -219,7 +229,7 @@ var refused = []struct {
 	{"Prometheus with a query too long", prometheus("http://p:9090", "depthQuery: "+strings.Repeat("a", 1025)), []string{"spec.queues[0].prometheus.depthQuery: Too long", "1024"}},
 	{"Prometheus with an empty query", prometheus("http://p:9090", `depthQuery: a, inFlightQuery: ""`), []string{"spec.queues[0].prometheus.inFlightQuery", "at least 1 chars"}},
 	{"Secret of another namespace for Prometheus", prometheus("http://p:9090", "depthQuery: a, auth: {secretRef: {name: other/p}}"), []string{"spec.queues[0].prometheus.auth.secretRef.name", saySecret}},
-	{"PostgreSQL without a url", "spec: {queues: [{name: jobs, postgreSQL: {query: SELECT 1 AS depth}}]}", []string{"spec.queues[0].postgreSQL.url: Required value"}},
+	{"PostgreSQL without a url", "spec: {queues: [{name: jobs, postgreSQL: {query: SELECT 1 AS depth}}]}", []string{"spec.queues[0].postgreSQL", sayServer}},
 	{"PostgreSQL url of another kind", postgres("mysql://db/orders", "query: SELECT 1 AS depth"), []string{"spec.queues[0].postgreSQL", sayPgURL}},
 	{"PostgreSQL url without a database", postgres("postgres://db:5432", "query: SELECT 1 AS depth"), []string{"spec.queues[0].postgreSQL", sayPgURL}},
 	{"PostgreSQL url with an empty database", postgres("postgres://db:5432/", "query: SELECT 1 AS depth"), []string{"spec.queues[0].postgreSQL", sayPgURL}},
@@ -231,7 +241,7 @@ var refused = []struct {
 	{"PostgreSQL query that begins with a name", postgres("postgres://db/orders", "query: selected"), []string{"spec.queues[0].postgreSQL.query", sayPgQuery}},
 	{"PostgreSQL query too long", postgres("postgres://db/orders", "query: SELECT "+strings.Repeat("1", 4090)), []string{"spec.queues[0].postgreSQL.query: Too long", "4096"}},
 	{"Secret of another namespace for PostgreSQL", postgres("postgres://db/orders", "query: SELECT 1 AS depth, auth: {secretRef: {name: other/pg}}"), []string{"spec.queues[0].postgreSQL.auth.secretRef.name", saySecret}},
-	{"NATS without a url", nats("stream: S, consumer: c"), []string{"spec.queues[0].natsJetStream.url: Required value"}},
+	{"NATS without a url", nats("stream: S, consumer: c"), []string{"spec.queues[0].natsJetStream", sayServer}},
 	{"NATS url of another kind", nats(`url: "http://n:8222", stream: S, consumer: c`), []string{"spec.queues[0].natsJetStream", "natsJetStream.url must begin with nats:// or tls://, for example nats://nats.chat:4222"}},
 	{"NATS url with a password", nats(`url: "nats://me:secret@n:4222", stream: S, consumer: c`), []string{"spec.queues[0].natsJetStream", "url must not carry credentials; put them into a Secret and name it in auth.secretRef"}},
 	{"NATS url too long", nats(`url: "nats://` + strings.Repeat("n", 506) + `", stream: S, consumer: c`), []string{"spec.queues[0].natsJetStream.url: Too long", "512"}},
@@ -267,12 +277,21 @@ var refused = []struct {
 	{"Secret's name too long", workers("auth: {secretRef: {name: " + strings.Repeat("a", 254) + "}}"), []string{"spec.queues[0].natsJetStream.auth.secretRef.name: Too long", "253"}},
 	{"empty server name", workers(`tls: {serverName: ""}`), []string{"spec.queues[0].natsJetStream.tls.serverName", "at least 1 chars"}},
 	{"server name too long", workers("tls: {serverName: " + strings.Repeat("a", 254) + "}"), []string{"spec.queues[0].natsJetStream.tls.serverName: Too long", "253"}},
-	{"Kafka without a url", kafkaAt("topic: t, group: g"), []string{"spec.queues[0].kafka.url: Required value"}},
+	{"Kafka without a url", kafkaAt("topic: t, group: g"), []string{"spec.queues[0].kafka", sayServer}},
 	{"Kafka without a topic", kafkaAt(`url: "kafka://k", group: g`), []string{"spec.queues[0].kafka.topic: Required value"}},
 	{"Kafka without a group", kafkaAt(`url: "kafka://k", topic: t`), []string{"spec.queues[0].kafka.group: Required value"}},
 	{"Kafka url of another kind", kafkaAt(`url: "k:9092", topic: t, group: g`), []string{"spec.queues[0].kafka", sayBootstrap}},
 	{"several Kafka brokers", kafkaAt(`url: "kafka://a:9092,b:9092", topic: t, group: g`), []string{"spec.queues[0].kafka", sayBootstrap}},
 	{"Kafka url with a path", kafkaAt(`url: "kafka://k:9092/t", topic: t, group: g`), []string{"spec.queues[0].kafka", sayBootstrap}},
+	{"url and QueueServer", workers("serverRef: {name: chat-nats}"), []string{"spec.queues[0].natsJetStream", sayServer}},
+	{"credentials beside a QueueServer", nats("serverRef: {name: main}, auth: {secretRef: {name: s}}, stream: S, consumer: c"), []string{"spec.queues[0].natsJetStream", sayServerAuth}},
+	{"TLS beside a QueueServer", redisAt("serverRef: {name: r}, tls: {}, list: {keys: [a]}"), []string{"spec.queues[0].redis", sayServerAuth}},
+	{"QueueServer by a name that is none", nats("serverRef: {name: Chat_NATS}, stream: S, consumer: c"), []string{"spec.queues[0].natsJetStream.serverRef.name", sayServerRef}},
+	{"QueueServer with a password in its url", server(`url: "nats://me:secret@n:4222"`), []string{"spec", "url must not carry credentials; put them into a Secret in the operator's namespace and name it in auth.secretRef"}},
+	{"QueueServer without a scheme", server(`url: "nats.chat:4222"`), []string{"spec", "url must begin with a scheme and a host, as in the url of the queues that it is for, for example nats://nats.chat:4222"}},
+	{"QueueServer for nobody", server("allowedNamespaces: []"), []string{"spec.allowedNamespaces", "should have at least 1 items"}},
+	{"QueueServer without namespaces", server("allowedNamespaces: null"), []string{"spec.allowedNamespaces", "Required value"}},
+	{"QueueServer for a selector", server("allowedNamespaces: ['team=a']"), []string{"spec.allowedNamespaces", "allowedNamespaces must hold names of namespaces, in which * stands for any characters, such as chat or team-*"}},
 	{"Kafka url with a password", kafkaAt(`url: "kafka://me:secret@k:9092", topic: t, group: g`), []string{"spec.queues[0].kafka", "url must not carry credentials; put them into a Secret and name it in auth.secretRef"}},
 	{"Kafka url too long", kafkaAt(`url: "kafka://` + strings.Repeat("k", 505) + `", topic: t, group: g`), []string{"spec.queues[0].kafka.url: Too long", "512"}},
 	{"several Kafka topics", kafkaAt(`url: "kafka://k", topic: "a,b", group: g`), []string{"spec.queues[0].kafka.topic", sayTopic}},
@@ -284,6 +303,8 @@ var refused = []struct {
 	{"negative Kafka partition", kafka("partitions: [-1]"), []string{"spec.queues[0].kafka.partitions[0]", "greater than or equal to 0"}},
 	{"Kafka partition too high", kafka("partitions: [1000001]"), []string{"spec.queues[0].kafka.partitions[0]", "less than or equal to 1000000"}},
 	{"Kafka partition twice", kafka("partitions: [1, 1]"), []string{"spec.queues[0].kafka.partitions[1]: Duplicate value"}},
+	{"Kafka replicas without consumers", kafka("consumersPerReplica: 0"), []string{"spec.queues[0].kafka.consumersPerReplica", "greater than or equal to 1"}},
+	{"too many Kafka consumers of a replica", kafka("consumersPerReplica: 1001"), []string{"spec.queues[0].kafka.consumersPerReplica", "less than or equal to 1000"}},
 	{"unknown Kafka mechanism", kafka("mechanism: GSSAPI, auth: {secretRef: {name: kafka}}"), []string{"spec.queues[0].kafka.mechanism: Unsupported value", "ScramSHA512"}},
 	{"Kafka mechanism without auth", kafka("mechanism: Plain"), []string{"spec.queues[0].kafka", sayMechanism}},
 	{"Kafka auth without a mechanism", kafka("auth: {secretRef: {name: kafka}}"), []string{"spec.queues[0].kafka", sayMechanism}},
@@ -302,7 +323,7 @@ var refused = []struct {
 	{"NATS domain empty", workers(`domain: ""`), []string{"spec.queues[0].natsJetStream.domain", "at least 1 chars"}},
 	{"NATS domain too long", workers("domain: " + strings.Repeat("d", 256)), []string{"spec.queues[0].natsJetStream.domain: Too long", "255"}},
 	{"Redis with all forms", redis("list: {keys: [a]}, sortedSet: {keys: [a]}, stream: {key: a, group: b}"), []string{"spec.queues[0].redis", sayForm}},
-	{"Redis without a url", redisAt("list: {keys: [a]}"), []string{"spec.queues[0].redis.url: Required value"}},
+	{"Redis without a url", redisAt("list: {keys: [a]}"), []string{"spec.queues[0].redis", sayServer}},
 	{"Redis url of another kind", redisAt(`url: "r:6379", list: {keys: [a]}`), []string{"spec.queues[0].redis", "redis.url must begin with redis:// or rediss:// (TLS), for example redis://redis.chat:6379/0"}},
 	{"Redis url with a password", redisAt(`url: "redis://:secret@r:6379", list: {keys: [a]}`), []string{"spec.queues[0].redis", "url must not carry credentials; put them into a Secret and name it in auth.secretRef"}},
 	{"Redis url too long", redisAt(`url: "redis://` + strings.Repeat("r", 505) + `", list: {keys: [a]}`), []string{"spec.queues[0].redis.url: Too long", "512"}},

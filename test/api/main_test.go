@@ -61,6 +61,9 @@ func installCRD(ctx context.Context) error {
 	deadline := time.Now().Add(time.Minute)
 	for {
 		_, _, err := shared.Kubectl(ctx, "explain", "qs")
+		if err == nil {
+			_, _, err = shared.Kubectl(ctx, "explain", "queueservers")
+		}
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
@@ -83,6 +86,17 @@ func (w *warnings) HandleWarningHeader(_ int, _ string, text string) {
 // queueScalers returns a client for the QueueScalers of a namespace that fails the test when the API server warns.
 func queueScalers(t *testing.T, namespace string) dynamic.ResourceInterface {
 	t.Helper()
+	return resource(t, "queuescalers").Namespace(namespace)
+}
+
+// clientsOf are clients for the kinds, those of namespaced ones for a namespace.
+func clientsOf(t *testing.T, namespace string) map[string]dynamic.ResourceInterface {
+	t.Helper()
+	return map[string]dynamic.ResourceInterface{"QueueScaler": queueScalers(t, namespace), "QueueServer": resource(t, "queueservers")}
+}
+
+func resource(t *testing.T, name string) dynamic.NamespaceableResourceInterface {
+	t.Helper()
 	config := shared.RESTConfig()
 	heard := &warnings{}
 	config.WarningHandler = heard
@@ -95,7 +109,7 @@ func queueScalers(t *testing.T, namespace string) dynamic.ResourceInterface {
 			t.Errorf("the API server warned: %q", heard.text)
 		}
 	})
-	return client.Resource(capacityv1alpha1.GroupVersion.WithResource("queuescalers")).Namespace(namespace)
+	return client.Resource(capacityv1alpha1.GroupVersion.WithResource(name))
 }
 
 // minimal is a QueueScaler with nothing but what is required.
@@ -112,6 +126,16 @@ spec:
   objective: {drain: {seconds: 60}}
 `
 
+// minimalServer is a QueueServer with nothing but what is required.
+const minimalServer = `
+apiVersion: capacity.queuescaler.io/v1alpha1
+kind: QueueServer
+metadata: {name: chat-nats}
+spec:
+  url: nats://nats.messaging:4222
+  allowedNamespaces: [chat]
+`
+
 func parse(t *testing.T, text string) map[string]any {
 	t.Helper()
 	var object map[string]any
@@ -121,11 +145,15 @@ func parse(t *testing.T, text string) map[string]any {
 	return object
 }
 
-// changed returns the minimal object with a change, which is a JSON merge patch: null removes, a list replaces the list.
+// changed returns the minimal object, of the kind that the change names, with a change, which is a JSON merge patch: null removes, a list replaces the list.
 func changed(t *testing.T, change string) *unstructured.Unstructured {
 	t.Helper()
+	patch := parse(t, change)
 	object := parse(t, minimal)
-	merge(object, parse(t, change))
+	if patch["kind"] == "QueueServer" {
+		object = parse(t, minimalServer)
+	}
+	merge(object, patch)
 	// Numbers as the API machinery has them.
 	data, err := yaml.Marshal(object)
 	if err != nil {

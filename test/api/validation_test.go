@@ -17,10 +17,11 @@ import (
 )
 
 func TestAccepted(t *testing.T) {
-	client := queueScalers(t, shared.Namespace(t))
+	clients := clientsOf(t, shared.Namespace(t))
 	for _, test := range accepted {
 		t.Run(test.name, func(t *testing.T) {
-			if err := try(t, client, changed(t, test.change)); err != nil {
+			object := changed(t, test.change)
+			if err := try(t, clients[object.GetKind()], object); err != nil {
 				t.Error(err)
 			}
 		})
@@ -28,10 +29,11 @@ func TestAccepted(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	client := queueScalers(t, shared.Namespace(t))
+	clients := clientsOf(t, shared.Namespace(t))
 	for _, test := range refused {
 		t.Run(test.name, func(t *testing.T) {
-			err := try(t, client, changed(t, test.change))
+			object := changed(t, test.change)
+			err := try(t, clients[object.GetKind()], object)
 			if !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) {
 				t.Fatalf("want it refused as invalid, got: %v", err)
 			}
@@ -53,7 +55,7 @@ func TestEveryRuleIsTested(t *testing.T) {
 		}
 	}
 	rules := 0
-	walk(crd(t).Spec.Versions[0].Schema.OpenAPIV3Schema, "", func(path string, schema *apiextensionsv1.JSONSchemaProps) {
+	walkAll(t, func(path string, schema *apiextensionsv1.JSONSchemaProps) {
 		for _, rule := range schema.XValidations {
 			rules++
 			if !said[rule.Message] {
@@ -66,17 +68,20 @@ func TestEveryRuleIsTested(t *testing.T) {
 	}
 }
 
-func crd(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
+// walkAll visits the schemas of both kinds.
+func walkAll(t *testing.T, visit func(path string, schema *apiextensionsv1.JSONSchemaProps)) {
 	t.Helper()
-	data, err := os.ReadFile("../../config/crd/bases/capacity.queuescaler.io_queuescalers.yaml")
-	if err != nil {
-		t.Fatal(err)
+	for _, kind := range []string{"queuescalers", "queueservers"} {
+		data, err := os.ReadFile("../../config/crd/bases/capacity.queuescaler.io_" + kind + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var crd apiextensionsv1.CustomResourceDefinition
+		if err := yaml.UnmarshalStrict(data, &crd); err != nil {
+			t.Fatal(err)
+		}
+		walk(crd.Spec.Versions[0].Schema.OpenAPIV3Schema, "", visit)
 	}
-	var crd apiextensionsv1.CustomResourceDefinition
-	if err := yaml.UnmarshalStrict(data, &crd); err != nil {
-		t.Fatal(err)
-	}
-	return &crd
 }
 
 // walk visits a schema and all below it.
@@ -91,7 +96,7 @@ func walk(schema *apiextensionsv1.JSONSchemaProps, path string, visit func(strin
 }
 
 func TestEveryFieldIsDescribedAndBounded(t *testing.T) {
-	walk(crd(t).Spec.Versions[0].Schema.OpenAPIV3Schema, "", func(path string, schema *apiextensionsv1.JSONSchemaProps) {
+	walkAll(t, func(path string, schema *apiextensionsv1.JSONSchemaProps) {
 		if schema.Description == "" && path != "metadata" && !strings.HasSuffix(path, "[]") {
 			t.Errorf("%s has no description", path)
 		}

@@ -39,7 +39,7 @@ func TestManifestsAreValid(t *testing.T) {
 	if _, _, err := shared.Kubectl(t.Context(), "apply", "--server-side", "-k", filepath.Join(root, "config/crd")); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := shared.Kubectl(t.Context(), "wait", "--for=condition=Established", "crd/queuescalers.capacity.queuescaler.io"); err != nil {
+	if _, _, err := shared.Kubectl(t.Context(), "wait", "--for=condition=Established", "crd/queuescalers.capacity.queuescaler.io", "crd/queueservers.capacity.queuescaler.io"); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"chat", "team-a"} { // those that examples name

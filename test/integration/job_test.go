@@ -91,9 +91,9 @@ func checkColumns(w *world) {
 }
 
 // jetStream makes a stream with a durable consumer on a server of the test's own.
-func jetStream(t *testing.T, server *servers.NATS) jetstream.JetStream {
+func jetStream(t *testing.T, server *servers.NATS, options ...nats.Option) jetstream.JetStream {
 	t.Helper()
-	conn, err := nats.Connect(server.URL())
+	conn, err := nats.Connect(server.URL(), options...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,6 +60,8 @@ var shared struct {
 	operator *operator.Operator
 	// restarts are when the API server was started anew. Until it has loaded its roles it forbids everybody everything.
 	restarts []interval
+	// secrets must not be in the operator's log.
+	secrets []string
 }
 
 type interval struct{ from, to time.Time }
@@ -119,7 +121,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	code = m.Run()
 	stopped := shared.operator.Stop()
-	return code, errors.Join(stopped, onlyWhatItsRolePermits(), noPanic())
+	return code, errors.Join(stopped, onlyWhatItsRolePermits(), noPanic(), noSecretLogged())
 }
 
 func scheme() *runtime.Scheme {
@@ -165,7 +167,7 @@ func startOperator() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	op, err := operator.Start(ctx, operator.Options{Binary: shared.binary, Config: shared.cluster.RESTConfig(), Dir: shared.dir, Log: shared.log,
-		Args: []string{"--evidence-block=" + evidenceBlock}})
+		Args: []string{"--evidence-block=" + evidenceBlock, "--zap-log-level=debug"}})
 	if err != nil {
 		return err
 	}

@@ -71,9 +71,10 @@ func Install(ctx context.Context, root string, kubectl func(context.Context, ...
 	if _, stderr, err := kubectl(ctx, "-n", Namespace, "scale", "deployment/queuescaler", "--replicas=0"); err != nil {
 		return fmt.Errorf("scale the operator's Deployment to 0: %w: %s", err, stderr)
 	}
-	_, stderr, err := kubectl(ctx, "wait", "--for=condition=Established", "crd/queuescalers.capacity.queuescaler.io", "--timeout=60s")
+	_, stderr, err := kubectl(ctx, "wait", "--for=condition=Established", "--timeout=60s",
+		"crd/queuescalers.capacity.queuescaler.io", "crd/queueservers.capacity.queuescaler.io")
 	if err != nil {
-		return fmt.Errorf("wait for the CRD: %w: %s", err, stderr)
+		return fmt.Errorf("wait for the CRDs: %w: %s", err, stderr)
 	}
 	return nil
 }
@@ -89,7 +90,7 @@ func Start(ctx context.Context, o Options) (*Operator, error) {
 		return nil, err
 	}
 	metrics, probes := "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1]
-	args := append([]string{"--metrics-bind-address=" + metrics, "--metrics-insecure", "--health-probe-bind-address=" + probes}, o.Args...)
+	args := append([]string{"--namespace=" + Namespace, "--metrics-bind-address=" + metrics, "--metrics-insecure", "--health-probe-bind-address=" + probes}, o.Args...)
 	p := exec.Command(o.Binary, args...)
 	p.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	p.Stdout, p.Stderr = o.Log, o.Log

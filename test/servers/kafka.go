@@ -131,9 +131,13 @@ func (k *Kafka) Client(t testing.TB, options ...kgo.Opt) *kgo.Client {
 		options = append(options, kgo.SASL(plain.Auth{User: "admin", Pass: k.options.Admin}.AsMechanism()))
 	}
 	if c := k.options.TLS; c != nil {
+		pair, err := tls.X509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(c.CA)
-		options = append(options, kgo.DialTLSConfig(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}))
+		options = append(options, kgo.DialTLSConfig(&tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}))
 	}
 	client, err := kgo.NewClient(options...)
 	if err != nil {

@@ -176,6 +176,8 @@ func (t told) plausible() bool { return t.err != nil || t.offset >= 0 && t.offse
 // total is the sum over partitions.
 type total struct {
 	depth, arrived, completed int64
+	// deepest is the largest depth of one partition.
+	deepest int64
 	// completedKnown is false where a partition has messages and no commit: its first commit would look like the completion of all before it.
 	completedKnown bool
 }
@@ -186,18 +188,24 @@ func (t *total) add(start, end, commit int64) {
 	end = max(start, end)
 	t.arrived += end
 	if commit < 0 {
-		t.depth += end - start
+		t.wait(end - start)
 		t.completed += start
 		t.completedKnown = t.completedKnown && start == end
 		return
 	}
 	commit = min(commit, end)
-	t.depth += end - max(start, commit)
+	t.wait(end - max(start, commit))
 	t.completed += commit
 }
 
+// wait adds what waits in one partition.
+func (t *total) wait(depth int64) {
+	t.depth += depth
+	t.deepest = max(t.deepest, depth)
+}
+
 func (t *total) reading() queue.Reading {
-	r := queue.Reading{Depth: t.depth, ArrivedTotal: &t.arrived}
+	r := queue.Reading{Depth: t.depth, ArrivedTotal: &t.arrived, DeepestPartition: &t.deepest}
 	if t.completedKnown {
 		r.CompletedTotal = &t.completed
 	}

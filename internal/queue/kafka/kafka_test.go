@@ -75,8 +75,8 @@ func read(t testing.TB, reader queue.Reader, sources ...capacityv1alpha1.KafkaSo
 }
 
 // told is a reading; a completed of -1 is not told.
-func told(depth, arrived, completed, partitions int64) queue.Reading {
-	r := queue.Reading{Depth: depth, ArrivedTotal: &arrived, MostConsumers: &partitions}
+func told(depth, deepest, arrived, completed, partitions int64) queue.Reading {
+	r := queue.Reading{Depth: depth, DeepestPartition: &deepest, ArrivedTotal: &arrived, MostConsumers: &partitions}
 	if completed >= 0 {
 		r.CompletedTotal = &completed
 	}
@@ -115,13 +115,13 @@ func TestLag(t *testing.T) {
 	for _, version := range []string{"first", "again"} {
 		got := read(t, reader, source("orders", "all"), source("orders", "some"), source("orders", "some", 1, 3), source("orders", "few"),
 			source("mail", "mailers"), source("mail", "beyond"), source("mail", "all"))
-		same(t, version+" nothing waits", got[0], told(0, 40, 40, 4))
-		same(t, version+" some wait", got[1], told(17, 40, 23, 4))
-		same(t, version+" two partitions", got[2], told(7, 20, 13, 2))
-		same(t, version+" two without a commit", got[3], told(27, 40, -1, 4))
-		same(t, version+" another topic", got[4], told(0, 5, 5, 1))
-		same(t, version+" committed beyond the end", got[5], told(0, 5, 5, 1))
-		same(t, version+" a group that did not commit this topic", got[6], told(5, 5, -1, 1))
+		same(t, version+" nothing waits", got[0], told(0, 0, 40, 40, 4))
+		same(t, version+" some wait", got[1], told(17, 10, 40, 23, 4))
+		same(t, version+" two partitions", got[2], told(7, 6, 20, 13, 2))
+		same(t, version+" two without a commit", got[3], told(27, 10, 40, -1, 4))
+		same(t, version+" another topic", got[4], told(0, 0, 5, 5, 1))
+		same(t, version+" committed beyond the end", got[5], told(0, 0, 5, 5, 1))
+		same(t, version+" a group that did not commit this topic", got[6], told(5, 5, 5, -1, 1))
 	}
 	if n := reader.Connections(); n > 4 {
 		t.Errorf("%d connections to 3 brokers, want at most 4", n)
@@ -143,8 +143,8 @@ func TestRetentionAndEmptyPartitions(t *testing.T) {
 	k.Commit(t, "late", "empty", 0)
 	got := read(t, connect(t, k), source("orders", "late"), source("empty", "late"))
 	// Of partition 0 the messages 6 to 9 are left; what retention deleted neither waits nor was completed. Partition 1 has none.
-	same(t, "deleted by retention", got[0], told(4, 20, 12, 2))
-	same(t, "empty", got[1], told(0, 0, 0, 2))
+	same(t, "deleted by retention", got[0], told(4, 4, 20, 12, 2))
+	same(t, "empty", got[1], told(0, 0, 0, 0, 2))
 }
 
 func TestOneBadQueueFailsAlone(t *testing.T) {
@@ -158,8 +158,8 @@ func TestOneBadQueueFailsAlone(t *testing.T) {
 			t.Errorf("%d: %v, want QueueMissing, %s", i, f, want)
 		}
 	}
-	same(t, "the good one", got[0], told(4, 6, 2, 2))
-	same(t, "one partition", got[4], told(2, 3, 1, 1))
+	same(t, "the good one", got[0], told(4, 2, 6, 2, 2))
+	same(t, "one partition", got[4], told(2, 2, 3, 1, 1))
 }
 
 // A group of Kafka 4's protocol is described by another request than one of the older protocol, and is there before its first commit.
@@ -172,7 +172,7 @@ func TestGroupWithMembersAndNoCommit(t *testing.T) {
 			if fetches := client.PollFetches(ctx); fetches.Err() != nil {
 				t.Fatal(fetches.Err())
 			}
-			same(t, group, read(t, connect(t, k), source("orders", group))[0], told(6, 6, -1, 2))
+			same(t, group, read(t, connect(t, k), source("orders", group))[0], told(6, 3, 6, -1, 2))
 		})
 	}
 }
@@ -184,11 +184,11 @@ func TestPartitionsAreAddedAndTopicIsMadeAgain(t *testing.T) {
 	admin := kadm.NewClient(k.Client(t))
 	// A reader remembers the partitions for a while; a new one asks.
 	reader := connect(t, k)
-	same(t, "one partition", read(t, reader, source("orders", "workers"))[0], told(3, 5, 2, 1))
+	same(t, "one partition", read(t, reader, source("orders", "workers"))[0], told(3, 3, 5, 2, 1))
 	if _, err := admin.UpdatePartitions(ctx, 2, "orders"); err != nil {
 		t.Fatal(err)
 	}
-	same(t, "two partitions", read(t, connect(t, k), source("orders", "workers"))[0], told(3, 5, 2, 2))
+	same(t, "two partitions", read(t, connect(t, k), source("orders", "workers"))[0], told(3, 3, 5, 2, 2))
 	if _, err := admin.DeleteTopics(ctx, "orders"); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func TestPartitionsAreAddedAndTopicIsMadeAgain(t *testing.T) {
 	}
 	k.Fill(t, "orders", 1, 1)
 	k.Commit(t, "workers", "orders", 1)
-	same(t, "made again", read(t, connect(t, k), source("orders", "workers"))[0], told(0, 1, 1, 1))
+	same(t, "made again", read(t, connect(t, k), source("orders", "workers"))[0], told(0, 0, 1, 1, 1))
 }
 
 // One Read is one request for each of three things and broker, for any number of queues, and the description of topics is remembered.
@@ -213,7 +213,7 @@ func TestRequestsOfOneRead(t *testing.T) {
 	reader := connect(t, k)
 	check := func() {
 		for i, r := range read(t, reader, sources...) {
-			same(t, sources[i].Topic, r, told(1, 3, 2, 3))
+			same(t, sources[i].Topic, r, told(1, 1, 3, 2, 3))
 		}
 	}
 	check()
@@ -243,8 +243,8 @@ func TestOldBrokers(t *testing.T) {
 			k.Commit(t, "a", "orders", 1, 1)
 			k.Commit(t, "b", "orders", 3, 3)
 			got := read(t, connect(t, k), source("orders", "a"), source("orders", "b"), source("orders", "nobody"))
-			same(t, "a", got[0], told(4, 6, 2, 2))
-			same(t, "b", got[1], told(0, 6, 6, 2))
+			same(t, "a", got[0], told(4, 2, 6, 2, 2))
+			same(t, "b", got[1], told(0, 0, 6, 6, 2))
 			if f := got[2].failure; f == nil || f.Reason != capacityv1alpha1.ReasonQueueMissing {
 				t.Errorf("%v, want QueueMissing", f)
 			}
@@ -308,7 +308,7 @@ func TestBrokerGoes(t *testing.T) {
 	k.Fill(t, "orders", 6, 6)
 	k.Commit(t, "workers", "orders", 0, 0, 0, 1, 1, 1)
 	reader := connect(t, k)
-	want := told(3, 6, 3, 6)
+	want := told(3, 1, 6, 3, 6)
 	same(t, "before", read(t, reader, source("orders", "workers"))[0], want)
 	if err := k.Cluster().RemoveNode(2); err != nil {
 		t.Fatal(err)
