@@ -131,15 +131,8 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 	if with := secure[e.Scheme]; e.TLS && with != "" {
 		e.Scheme = with
 	}
-	if kind == KindRedis && q.Redis.Topology != capacityv1alpha1.RedisStandalone {
-		e.Topology, e.MasterName = q.Redis.Topology, q.Redis.MasterName
-	}
-	if e.Port == "" {
-		e.Port = kinds[e.Kind][e.Scheme].port
-		if e.Topology == capacityv1alpha1.RedisSentinel {
-			e.Port = sentinelPort
-		}
-	}
+	e.Topology, e.MasterName = topologyOf(&q.Redis), q.Redis.MasterName
+	e.Port = cmp.Or(e.Port, e.defaultPort())
 	if e.Kind == KindKafka && e.Mechanism == "" && server.Auth.SecretRef.Name != "" {
 		return Endpoint{}, &Failure{Reason: capacityv1alpha1.ReasonAuthenticationFailed, Subject: source.via(e.URL()), What: "without a mechanism of SASL to log in by",
 			Remedy: "Set kafka.mechanism of queue " + q.Name + " to Plain, ScramSHA256 or ScramSHA512"}
@@ -157,6 +150,22 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 		return Endpoint{}, addressRefused()
 	}
 	return e, nil
+}
+
+// topologyOf is empty for one server, whether that is said or not.
+func topologyOf(r *capacityv1alpha1.RedisSource) capacityv1alpha1.RedisTopology {
+	if r.Topology == capacityv1alpha1.RedisStandalone {
+		return ""
+	}
+	return r.Topology
+}
+
+// defaultPort is the port of a url without one.
+func (e *Endpoint) defaultPort() string {
+	if e.Topology == capacityv1alpha1.RedisSentinel {
+		return sentinelPort
+	}
+	return kinds[e.Kind][e.Scheme].port
 }
 
 // wrongPath says what is wrong with the path; empty where nothing is. It brings scheme and database to one form.

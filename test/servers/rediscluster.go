@@ -136,15 +136,22 @@ func (c *RedisCluster) Of(t testing.TB, key string) int {
 	t.Helper()
 	ctx := context.Background()
 	client := c.Client(t, 0)
-	slot := int(client.ClusterKeySlot(ctx, key).Val())
-	for _, r := range client.ClusterSlots(ctx).Val() {
-		if slot < r.Start || slot > r.End {
-			continue
-		}
-		for i, n := range c.Nodes {
-			if n.Address() == r.Nodes[0].Addr {
-				return i
+	slot := client.ClusterKeySlot(ctx, key).Val()
+	for _, shard := range client.ClusterShards(ctx).Val() {
+		for _, r := range shard.Slots {
+			if r.Start <= slot && slot <= r.End {
+				return c.number(shard.Nodes[0])
 			}
+		}
+	}
+	return -1
+}
+
+// number is that of a node by its port; -1 where there is none.
+func (c *RedisCluster) number(node redis.Node) int {
+	for i, n := range c.Nodes {
+		if int64(n.port) == node.Port || int64(n.port) == node.TLSPort {
+			return i
 		}
 	}
 	return -1

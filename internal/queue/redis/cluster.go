@@ -240,7 +240,7 @@ func (c *cluster) forsaken(cmd *command, asked *node) (again bool, failure *queu
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refresh()
-	if cmd.failure == errClosed && c.running.Err() == nil && cmd.redirections < redirectionsMost {
+	if asked.isClosed() && c.running.Err() == nil && cmd.redirections < redirectionsMost {
 		// It lost its slots since the command was sent its way.
 		cmd.failure = nil
 		cmd.redirections++
