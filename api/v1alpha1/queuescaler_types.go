@@ -244,7 +244,8 @@ type QueueSource struct {
 	// +optional
 	NATSJetStream NATSJetStreamSource `json:"natsJetStream,omitzero"`
 
-	// redis reads lists, sorted sets, or a stream with its consumer group. Its url ends with the database; rediss:// is TLS. Example:
+	// redis reads lists, sorted sets, or a stream with its consumer group. Its url ends with the database; rediss:// is TLS. With topology Cluster it
+	// is that of any node, best of a Service for all of them, with Sentinel that of the Sentinels. Example:
 	//   redis:
 	//     url: redis://redis.chat:6379/0
 	//     list: {keys: [jobs]}
@@ -327,15 +328,34 @@ type NATSJetStreamSource struct {
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\r\\n.*>/\\\\\\\\]+$')",message="natsJetStream.consumer must be a durable consumer's name: no spaces, '.', '*', '>', '/' or backslash"
 	Consumer string `json:"consumer,omitempty"`
+	// domain is the JetStream domain that the stream is in, where it is another than the server's own: that of a leaf node behind it, for example. Absent means the server's own.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^ \\t\\r\\n.*>/\\\\\\\\]+$')",message="natsJetStream.domain must be the name of a JetStream domain: no spaces, '.', '*', '>', '/' or backslash"
+	Domain string `json:"domain,omitempty"`
 }
 
 // RedisSource is a queue in Redis, in exactly one of three forms.
 //
+// +kubebuilder:validation:MinProperties=1
 // +kubebuilder:validation:XValidation:rule="[has(self.list), has(self.sortedSet), has(self.stream)].filter(s, s).size() == 1",message="exactly one of redis.list, redis.sortedSet and redis.stream must be set"
 // +kubebuilder:validation:XValidation:rule="!has(self.url) || self.url.matches('^rediss?://')",message="redis.url must begin with redis:// or rediss:// (TLS), for example redis://redis.chat:6379/0"
+// +kubebuilder:validation:XValidation:rule="!has(self.url) || !has(self.topology) || self.topology != 'Cluster' || self.url.matches('^rediss?://[^/]*/?0?$')",message="redis.url must not name another database than 0 with topology Cluster, because Redis Cluster has no other; end it with /0, or after the port"
+// +kubebuilder:validation:XValidation:rule="(has(self.topology) && self.topology == 'Sentinel') == has(self.masterName)",message="redis.masterName and topology Sentinel need each other; set masterName to the name that the Sentinels know the master by, and topology to Sentinel"
 type RedisSource struct {
 	Server `json:",inline"`
 
+	// topology is what url leads to: Standalone, one server; Cluster, any node of a Redis Cluster; Sentinel, a Sentinel, which tells of the master. Default Standalone.
+	// +optional
+	// +default="Standalone"
+	Topology RedisTopology `json:"topology,omitempty"`
+	// masterName is the name that the Sentinels know the master by, such as mymaster.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[A-Za-z0-9._-]+$')",message="redis.masterName must be a name that Sentinel has: letters, digits, '.', '_' and '-'"
+	MasterName string `json:"masterName,omitempty"`
 	// list reads the length of one or more lists (Celery, Sidekiq, BullMQ, RPUSH/BLPOP). Example, for a BullMQ queue named mail:
 	//   list:
 	//     keys: ["bull:mail:wait"]
@@ -351,6 +371,20 @@ type RedisSource struct {
 	// +optional
 	Stream RedisStream `json:"stream,omitzero"`
 }
+
+// RedisTopology is how servers make up one Redis.
+//
+// +kubebuilder:validation:Enum=Standalone;Cluster;Sentinel
+type RedisTopology string
+
+const (
+	// RedisStandalone is one server, or one address behind which another takes over.
+	RedisStandalone RedisTopology = "Standalone"
+	// RedisCluster is a Redis Cluster: each node has some of the keys.
+	RedisCluster RedisTopology = "Cluster"
+	// RedisSentinel is a master and replicas that Sentinels watch over.
+	RedisSentinel RedisTopology = "Sentinel"
+)
 
 // RedisKeys are lists or sorted sets that make up one queue, and optional counters.
 type RedisKeys struct {

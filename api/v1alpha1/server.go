@@ -38,7 +38,7 @@ type ServerReference struct {
 
 // Auth names where credentials are.
 type Auth struct {
-	// secretRef names a Secret with the keys username and password, or token. It is in the namespace of the QueueScaler; that of a QueueServer is in the operator's.
+	// secretRef names a Secret with the keys username and password, or token; of NATS also creds or nkey, and of Redis sentinelUsername and sentinelPassword beside them. It is in the namespace of the QueueScaler; that of a QueueServer is in the operator's.
 	// +required
 	SecretRef SecretReference `json:"secretRef,omitzero"`
 }

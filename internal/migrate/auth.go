@@ -82,7 +82,7 @@ func (t *trigger) auth(field string, parameters map[string][]string) capacityv1a
 	}
 	name := t.secretName()
 	var literals, from []string
-	for _, ours := range []string{"username", "password", "token"} {
+	for _, ours := range []string{"username", "password", "token", "sentinelUsername", "sentinelPassword"} {
 		p, given := found[ours]
 		if !given {
 			continue

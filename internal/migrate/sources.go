@@ -6,6 +6,7 @@ package migrate
 import (
 	"cmp"
 	"net"
+	"strings"
 
 	"k8s.io/utils/ptr"
 
@@ -14,7 +15,9 @@ import (
 
 var userAndPassword = map[string][]string{"username": {"username"}, "password": {"password"}}
 
-// redisURL is the server of both kinds of Redis triggers.
+var withSentinels = map[string][]string{"username": {"username"}, "password": {"password"}, "sentinelUsername": {"sentinelUsername"}, "sentinelPassword": {"sentinelPassword"}}
+
+// redisURL is the server of all kinds of Redis triggers.
 func (t *trigger) redisURL(r *capacityv1alpha1.RedisSource) {
 	field := t.field("redis")
 	scheme := "redis"
@@ -22,8 +25,43 @@ func (t *trigger) redisURL(r *capacityv1alpha1.RedisSource) {
 		scheme, r.TLS = "rediss", &capacityv1alpha1.TLS{}
 		t.tls(field)
 	}
-	r.URL = scheme + "://" + t.address(field, "6379", "address") + "/" + cmp.Or(t.take("databaseIndex"), "0")
-	r.Auth = t.auth(field, userAndPassword)
+	database := "/" + cmp.Or(t.take("databaseIndex"), "0")
+	parameters := userAndPassword
+	switch {
+	case strings.HasPrefix(t.source.Type, "redis-cluster"):
+		r.Topology = capacityv1alpha1.RedisCluster
+		r.URL = scheme + "://" + t.oneAddress(field, "6379") + "/0"
+	case strings.HasPrefix(t.source.Type, "redis-sentinel"):
+		r.Topology, r.MasterName = capacityv1alpha1.RedisSentinel, t.take("sentinelMaster")
+		if r.MasterName == "" {
+			r.MasterName = fillIn
+			t.m.do("%s.masterName: put the name that the Sentinels know the master by in%s", field, t.from("sentinelMaster"))
+		}
+		parameters = withSentinels
+		r.URL = scheme + "://" + t.oneAddress(field, "26379") + database
+	default:
+		r.URL = scheme + "://" + t.address(field, "6379", "address") + database
+	}
+	r.Auth = t.auth(field, parameters)
+}
+
+// oneAddress is the first of several servers', any of which tells of the others.
+func (t *trigger) oneAddress(field, port string) string {
+	first, more, several := strings.Cut(t.take("addresses"), ",")
+	if first == "" {
+		var hosts bool
+		first, more, hosts = strings.Cut(t.take("hosts"), ",")
+		ports, _, _ := strings.Cut(t.take("ports"), ",")
+		several, port = hosts, cmp.Or(strings.TrimSpace(ports), port)
+	}
+	if first = strings.TrimSpace(first); first == "" {
+		t.m.do("%s.url: put the address of a Service for all of them in%s", field, t.from("addresses", "hosts", "ports"))
+		return withPort(fillIn, port)
+	}
+	if several && more != "" {
+		t.m.note("%s.metadata: the first address is taken, and the others are learnt from it; better is that of a Service for all of them", t.path)
+	}
+	return withPort(first, port)
 }
 
 // tls says what has to be done for the connection to be trusted.

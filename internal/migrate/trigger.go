@@ -30,8 +30,10 @@ type trigger struct {
 
 // kinds are the triggers that become a queue: each fills in the source, and returns a name for it and the messages for each replica.
 var kinds = map[string]func(t *trigger, q *capacityv1alpha1.QueueSource) (name string, target int64){
-	"redis":          (*trigger).redisList,
-	"redis-streams":  (*trigger).redisStream,
+	"redis":         (*trigger).redisList,
+	"redis-streams": (*trigger).redisStream,
+	"redis-cluster": (*trigger).redisList, "redis-cluster-streams": (*trigger).redisStream,
+	"redis-sentinel": (*trigger).redisList, "redis-sentinel-streams": (*trigger).redisStream,
 	"nats-jetstream": (*trigger).natsJetStream,
 	"rabbitmq":       (*trigger).rabbitMQ,
 	"kafka":          (*trigger).kafka,
@@ -50,8 +52,6 @@ var refusals = map[string]string{
 	"cpu":                 "it scales by CPU, and a QueueScaler by backlog: load without a queue would get no replicas. Leave such a target to its HorizontalPodAutoscaler",
 	"memory":              "it scales by memory, and a QueueScaler by backlog: load without a queue would get no replicas. Leave such a target to its HorizontalPodAutoscaler",
 	"kubernetes-workload": "it follows the number of other pods, which no QueueScaler does",
-	"redis-cluster":       "Redis Cluster cannot be read yet", "redis-cluster-streams": "Redis Cluster cannot be read yet",
-	"redis-sentinel": "Redis behind Sentinel cannot be read yet", "redis-sentinel-streams": "Redis behind Sentinel cannot be read yet",
 }
 
 // queue makes a queue of the trigger.
@@ -153,8 +153,13 @@ func (t *trigger) address(field, port string, keys ...string) string {
 	if host != "" {
 		return withPort(host, cmp.Or(given, port))
 	}
-	from := ""
-	for _, key := range append(slices.Clone(keys), "host", "port") {
+	t.m.do("%s.url: put the server's address in%s", field, t.from(append(slices.Clone(keys), "host", "port")...))
+	return withPort(fillIn, port)
+}
+
+// from says where KEDA has parameters from, the last of those that are given elsewhere.
+func (t *trigger) from(keys ...string) (from string) {
+	for _, key := range keys {
 		if v := t.take(key + "FromEnv"); v != "" {
 			from = " (KEDA reads it from the environment variable " + v + " of the container)"
 		}
@@ -162,8 +167,7 @@ func (t *trigger) address(field, port string, keys ...string) string {
 			from = fmt.Sprintf(" (KEDA reads it from the key %s of Secret %s)", p.Key, p.Name)
 		}
 	}
-	t.m.do("%s.url: put the server's address in%s", field, from)
-	return withPort(fillIn, port)
+	return from
 }
 
 // bare is host:port of an address that may be written as a url. Credentials in it are dropped, and belong into a Secret.

@@ -41,6 +41,9 @@ type Endpoint struct {
 	Mechanism capacityv1alpha1.KafkaMechanism
 	// Region that requests to SQS are signed for.
 	Region string
+	// Topology is what the address leads to of Redis, empty for one server; Sentinels know the master by MasterName.
+	Topology   capacityv1alpha1.RedisTopology
+	MasterName string
 	// TLS is true where url or spec ask for it; ServerName is the name to verify.
 	TLS        bool
 	ServerName string
@@ -76,6 +79,9 @@ var kinds = map[string]map[string]scheme{
 	KindSQS:        {"http": {"80", false}, "https": {"443", true}},
 	KindHTTP:       {"http": {"80", false}, "https": {"443", true}},
 }
+
+// sentinelPort is where Sentinels of Redis listen, unless a url says otherwise.
+const sentinelPort = "26379"
 
 // examples are urls for people.
 var examples = map[string]string{
@@ -139,9 +145,8 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 	if with := secure[e.Scheme]; e.TLS && with != "" {
 		e.Scheme = with
 	}
-	if e.Port == "" {
-		e.Port = kinds[e.Kind][e.Scheme].port
-	}
+	e.Topology, e.MasterName = topologyOf(&q.Redis), q.Redis.MasterName
+	e.Port = cmp.Or(e.Port, e.defaultPort())
 	if e.Kind == KindKafka && e.Mechanism == "" && server.Auth.SecretRef.Name != "" {
 		return Endpoint{}, &Failure{Reason: capacityv1alpha1.ReasonAuthenticationFailed, Subject: source.via(e.URL()), What: "without a mechanism of SASL to log in by",
 			Remedy: "Set kafka.mechanism of queue " + q.Name + " to Plain, ScramSHA256 or ScramSHA512"}
@@ -181,6 +186,22 @@ func (e *Endpoint) isAMQP() bool {
 	return e.Kind == KindRabbitMQ && strings.HasPrefix(e.Scheme, "amqp")
 }
 
+// topologyOf is empty for one server, whether that is said or not.
+func topologyOf(r *capacityv1alpha1.RedisSource) capacityv1alpha1.RedisTopology {
+	if r.Topology == capacityv1alpha1.RedisStandalone {
+		return ""
+	}
+	return r.Topology
+}
+
+// defaultPort is the port of a url without one.
+func (e *Endpoint) defaultPort() string {
+	if e.Topology == capacityv1alpha1.RedisSentinel {
+		return sentinelPort
+	}
+	return kinds[e.Kind][e.Scheme].port
+}
+
 // wrongPath says what is wrong with the path; empty where nothing is. It brings scheme and database to one form.
 func (e *Endpoint) wrongPath() string {
 	switch {
@@ -188,6 +209,9 @@ func (e *Endpoint) wrongPath() string {
 		db, err := strconv.Atoi(cmp.Or(e.Path, "0"))
 		if err != nil || db < 0 {
 			return "refused because its path is not a database number,"
+		}
+		if db != 0 && e.Topology == capacityv1alpha1.RedisCluster {
+			return "refused because Redis Cluster has no database but 0,"
 		}
 		e.Path = strconv.Itoa(db)
 	case e.Kind == KindPostgreSQL:

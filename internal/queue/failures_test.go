@@ -50,11 +50,17 @@ func kafkaWithJobs(t *testing.T, o servers.KafkaOptions) *servers.Kafka {
 // addJobs makes stream JOBS with consumer workers and so many messages.
 func addJobs(t *testing.T, js jetstream.JetStream, messages int) {
 	t.Helper()
+	addJobsOf(t, js, "jobs", messages)
+}
+
+// addJobsOf is addJobs with another subject.
+func addJobsOf(t *testing.T, js jetstream.JetStream, subject string, messages int) {
+	t.Helper()
 	ctx := context.Background()
-	must(js.CreateStream(ctx, jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"jobs"}}))
+	must(js.CreateStream(ctx, jetstream.StreamConfig{Name: "JOBS", Subjects: []string{subject}}))
 	workers := must(js.CreateConsumer(ctx, "JOBS", jetstream.ConsumerConfig{Durable: "workers", AckPolicy: jetstream.AckExplicitPolicy}))
 	for range messages {
-		servers.AwaitCounted(t, workers, must(js.Publish(ctx, "jobs", []byte("m"))))
+		servers.AwaitCounted(t, workers, must(js.Publish(ctx, subject, []byte("m"))))
 	}
 }
 

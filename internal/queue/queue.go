@@ -91,6 +91,10 @@ type Open func(ctx context.Context, o ConnectOptions) (Reader, *Failure)
 type ConnectOptions struct {
 	Endpoint                  Endpoint
 	Username, Password, Token string
+	// Creds is the content of a NATS credentials file, NKey the seed of a NATS user.
+	Creds, NKey string
+	// SentinelUsername and SentinelPassword are for Sentinels, which tell of a master that Username and Password are for.
+	SentinelUsername, SentinelPassword string
 	// TLS is nil where neither url nor spec ask for TLS.
 	TLS *tls.Config
 	// Dial makes the TCP connection, and refuses link-local addresses. TLS is the reader's to add.

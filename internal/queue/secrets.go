@@ -55,14 +55,24 @@ type identity struct {
 	failure *Failure
 }
 
-// login is username and password, or a token.
-type login struct{ username, password, token string }
+// login is what the keys of a Secret are for: username and password, or a token; for NATS also a credentials file or a seed, for Redis also
+// username and password of its Sentinels.
+type login struct{ username, password, token, creds, nkey, sentinelUsername, sentinelPassword string }
 
 // loginOf reads the keys of auth.secretRef. A line end that an editor or echo left behind is not part of a password.
 func loginOf(data map[string][]byte) (login, bool) {
 	text := func(key string) string { return strings.TrimRight(string(data[key]), "\r\n") }
-	l := login{text("username"), text("password"), text("token")}
-	return l, l.password != "" || l.token != ""
+	l := login{text("username"), text("password"), text("token"), text("creds"), text("nkey"), text("sentinelUsername"), text("sentinelPassword")}
+	return l, l.password != "" || l.token != "" || l.creds != "" || l.nkey != "" || l.sentinelPassword != ""
+}
+
+// unusable says of a Secret that it has nothing for this kind of server; nil where it has, or there is none. What is malformed the kind itself says.
+func (o *ConnectOptions) unusable() *Failure {
+	elsewhere := (o.Creds != "" || o.NKey != "") && o.Endpoint.Kind != KindNATS || o.SentinelPassword != "" && o.Endpoint.Topology != capacityv1alpha1.RedisSentinel
+	if o.Password != "" || o.Token != "" || !elsewhere {
+		return nil
+	}
+	return Fail(capacityv1alpha1.ReasonSecretInvalid, "Give the Secret in auth.secretRef the keys username and password, or token", "in need of a password, which its Secret lacks,")
 }
 
 // tlsConfigOf reads the keys of tls.secretRef; data is nil where there is none.
@@ -97,9 +107,9 @@ func (p *Pool) authIdentity(name types.NamespacedName, data map[string][]byte) i
 	l, ok := loginOf(data)
 	if !ok {
 		return identity{failure: &Failure{Reason: capacityv1alpha1.ReasonSecretInvalid, Subject: subjectOf(name),
-			What: "without credentials", Remedy: "Give it the keys username and password, or token"}}
+			What: "without credentials", Remedy: "Give it the keys username and password, or token; for NATS, creds or nkey do as well"}}
 	}
-	return identity{digest: p.digestOf(l.username, l.password, l.token)}
+	return identity{digest: p.digestOf(l.username, l.password, l.token, l.creds, l.nkey, l.sentinelUsername, l.sentinelPassword)}
 }
 
 func (p *Pool) tlsIdentity(name types.NamespacedName, data map[string][]byte) identity {

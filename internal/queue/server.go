@@ -185,6 +185,9 @@ func (s *server) nextDue() (next time.Time) {
 func (s *server) open(ctx context.Context) {
 	options := ConnectOptions{Endpoint: s.id.endpoint, Dial: dialer(s.id.endpoint), DialAddress: dialAddress, Now: s.p.options.Clock.Now}
 	failure := s.credentials(ctx, &options)
+	if failure == nil {
+		failure = options.unusable()
+	}
 	var reader Reader
 	if failure == nil {
 		// Name, address, handshake and login each have their own limit; this one bounds them all.
@@ -255,6 +258,8 @@ func (s *server) readCredentials(ctx context.Context, auth, tlsName types.Namesp
 		}
 		l, _ := loginOf(data)
 		options.Username, options.Password, options.Token = l.username, l.password, l.token
+		options.Creds, options.NKey = l.creds, l.nkey
+		options.SentinelUsername, options.SentinelPassword = l.sentinelUsername, l.sentinelPassword
 		id.auth = s.p.authIdentity(auth, data).digest
 	}
 	if !id.endpoint.TLS {

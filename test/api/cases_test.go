@@ -85,6 +85,7 @@ const (
 	sayTopic      = "kafka.topic must be the name of one topic: letters, digits, '.', '_' and '-'; a further topic is a further entry of queues"
 	sayMechanism  = "kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
 	sayForm       = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
+	sayMaster     = "redis.masterName and topology Sentinel need each other; set masterName to the name that the Sentinels know the master by, and topology to Sentinel"
 	sayDriver     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, external, awsSQS and http must be set"
 	sayServer     = "exactly one of url and serverRef must be set; give the server's url, or the name of a QueueServer in serverRef"
 	sayServerAuth = "auth and tls must not be set beside serverRef, because the QueueServer has its own; remove them"
@@ -124,6 +125,11 @@ var accepted = []struct{ name, change string }{
 	{"Redis list with counters", redis(`list: {keys: ["{mail}:wait", b], inFlightKeys: [a], arrivedTotalKey: x, completedTotalKey: z}`)},
 	{"Redis sorted set over TLS", redisAt(`url: "rediss://r:6380", sortedSet: {keys: [jobs]}, tls: {}`)},
 	{"Redis stream", redis("stream: {key: orders, group: workers}, auth: {secretRef: {name: redis}}")},
+	{"one Redis server, said aloud", redis("topology: Standalone, list: {keys: [a]}")},
+	{"Redis Cluster", redis("topology: Cluster, list: {keys: [a]}")},
+	{"Redis Cluster without a database", redisAt(`url: "rediss://r:6379", topology: Cluster, list: {keys: [a]}`)},
+	{"Redis behind Sentinel", redisAt(`url: "redis://r:26379/3", topology: Sentinel, masterName: my_master.1-a, list: {keys: [a]}`)},
+	{"NATS with a domain", workers("domain: edge_1-A")},
 	{"Kafka", kafka("")},
 	{"Kafka with everything", kafkaAt(`url: "kafka://k", topic: a.b_C-1, group: "a group", partitions: [0, 1000000], consumersPerReplica: 1000, mechanism: ScramSHA512, auth: {secretRef: {name: kafka}}, tls: {secretRef: {name: ca}, serverName: k.chat}`)},
 	{"Kafka with a plain password", kafka("mechanism: Plain, auth: {secretRef: {name: kafka}}, tls: {}")},
@@ -385,6 +391,17 @@ var refused = []struct {
 	{"Secret of another namespace for Kafka", kafka("mechanism: Plain, auth: {secretRef: {name: other/kafka}}"), []string{"spec.queues[0].kafka.auth.secretRef.name", saySecret}},
 	{"Redis without a form", redisAt(`url: "redis://r:6379/0"`), []string{"spec.queues[0].redis", sayForm}},
 	{"Redis with two forms", redis("list: {keys: [a]}, stream: {key: a, group: b}"), []string{"spec.queues[0].redis", sayForm}},
+	{"Redis topology of another kind", redis("topology: Ring, list: {keys: [a]}"), []string{"spec.queues[0].redis.topology: Unsupported value"}},
+	{"Redis Cluster with a database", redisAt(`url: "redis://r:6379/1", topology: Cluster, list: {keys: [a]}`), []string{"spec.queues[0].redis", "redis.url must not name another database than 0 with topology Cluster, because Redis Cluster has no other; end it with /0, or after the port"}},
+	{"Redis Sentinel without a master", redis("topology: Sentinel, list: {keys: [a]}"), []string{"spec.queues[0].redis", sayMaster}},
+	{"Redis master without Sentinel", redis("masterName: mymaster, list: {keys: [a]}"), []string{"spec.queues[0].redis", sayMaster}},
+	{"Redis Cluster with a master", redis("topology: Cluster, masterName: mymaster, list: {keys: [a]}"), []string{"spec.queues[0].redis", sayMaster}},
+	{"Redis master with a blank", redis(`topology: Sentinel, masterName: "a b", list: {keys: [a]}`), []string{"spec.queues[0].redis.masterName", "redis.masterName must be a name that Sentinel has: letters, digits, '.', '_' and '-'"}},
+	{"Redis master without a name", redis(`topology: Sentinel, masterName: "", list: {keys: [a]}`), []string{"spec.queues[0].redis.masterName", "at least 1 chars"}},
+	{"Redis master with a name too long", redis("topology: Sentinel, masterName: " + strings.Repeat("m", 254) + ", list: {keys: [a]}"), []string{"spec.queues[0].redis.masterName: Too long", "253"}},
+	{"NATS domain with a dot", workers("domain: a.b"), []string{"spec.queues[0].natsJetStream.domain", "natsJetStream.domain must be the name of a JetStream domain: no spaces, '.', '*', '>', '/' or backslash"}},
+	{"NATS domain empty", workers(`domain: ""`), []string{"spec.queues[0].natsJetStream.domain", "at least 1 chars"}},
+	{"NATS domain too long", workers("domain: " + strings.Repeat("d", 256)), []string{"spec.queues[0].natsJetStream.domain: Too long", "255"}},
 	{"Redis with all forms", redis("list: {keys: [a]}, sortedSet: {keys: [a]}, stream: {key: a, group: b}"), []string{"spec.queues[0].redis", sayForm}},
 	{"Redis without a url", redisAt("list: {keys: [a]}"), []string{"spec.queues[0].redis", sayServer}},
 	{"Redis url of another kind", redisAt(`url: "r:6379", list: {keys: [a]}`), []string{"spec.queues[0].redis", "redis.url must begin with redis:// or rediss:// (TLS), for example redis://redis.chat:6379/0"}},

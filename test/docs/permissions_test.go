@@ -8,16 +8,21 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -37,13 +42,13 @@ import (
 )
 
 // connect opens a server as the user of the docs.
-func connect(t *testing.T, open queue.Open, kind, address, path string) queue.Reader {
+func connect(t *testing.T, open queue.Open, kind, address, path string, change ...func(*queue.ConnectOptions)) queue.Reader {
 	t.Helper()
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	reader, failure := open(t.Context(), queue.ConnectOptions{
+	options := queue.ConnectOptions{
 		Endpoint: queue.Endpoint{Kind: kind, Host: host, Port: port, Path: path},
 		Username: "reader", Password: "change-me",
 		Dial: func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", address) },
@@ -51,7 +56,11 @@ func connect(t *testing.T, open queue.Open, kind, address, path string) queue.Re
 			return new(net.Dialer).DialContext(ctx, "tcp", address)
 		},
 		Now: time.Now,
-	})
+	}
+	for _, c := range change {
+		c(&options)
+	}
+	reader, failure := open(t.Context(), options)
 	if failure != nil {
 		t.Fatal(failure)
 	}
@@ -78,17 +87,139 @@ func readAll(t *testing.T, reader queue.Reader, queues ...*capacityv1alpha1.Queu
 }
 
 func TestNATSPermissionsSuffice(t *testing.T) {
+	page := read(t, "docs/queues/nats-jetstream.md")
+	s := startNATS(t, natsConfig(t, marked(t, page, "nats permissions")))
+	fillStream(t, s.ClientURL(), nats.UserInfo("admin", "admin"))
+	readStatus(t, s, "")
+
+	// The same by a key, of which the page has a public one.
+	key, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, _ := key.PublicKey()
+	seed, _ := key.Seed()
+	config := marked(t, page, "nats nkey permissions")
+	byKey := regexp.MustCompile(`nkey: U[A-Z0-9]{55}`).ReplaceAllString(config, "nkey: "+public)
+	if byKey == config {
+		t.Fatalf("no public key in %s", config)
+	}
+	s = startNATS(t, natsConfig(t, byKey))
+	fillStream(t, s.ClientURL(), nats.UserInfo("admin", "admin"))
+	readStatus(t, s, "", func(o *queue.ConnectOptions) { o.Username, o.Password, o.NKey = "", "", string(seed) })
+}
+
+// A user by a JWT, with the permissions that the page gives it by nsc.
+func TestNATSUserByJWTSuffices(t *testing.T) {
+	operator, account, system := newKey(t, nkeys.CreateOperator), newKey(t, nkeys.CreateAccount), newKey(t, nkeys.CreateAccount)
+	resolver := &server.MemAccResolver{}
+	for _, key := range []nkeys.KeyPair{account, system} {
+		claims := jwt.NewAccountClaims(publicOf(t, key))
+		if key == account {
+			claims.Limits.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: -1, DiskStorage: -1, Streams: -1, Consumer: -1}
+		}
+		text, err := claims.Encode(operator)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resolver.Store(publicOf(t, key), text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	creds := func(grant func(*jwt.UserClaims)) string {
+		user := newKey(t, nkeys.CreateUser)
+		claims := jwt.NewUserClaims(publicOf(t, user))
+		grant(claims)
+		text, err := claims.Encode(account)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seed, _ := user.Seed()
+		file, err := jwt.FormatUserConfig(text, seed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(file)
+	}
+	s := startNATS(t, &server.Options{TrustedOperators: []*jwt.OperatorClaims{jwt.NewOperatorClaims(publicOf(t, operator))}, AccountResolver: resolver, SystemAccount: publicOf(t, system)})
+	fillStream(t, s.ClientURL(), nats.UserCredentialBytes([]byte(creds(func(*jwt.UserClaims) {}))))
+
+	words := strings.Fields(strings.ReplaceAll(marked(t, read(t, "docs/queues/nats-jetstream.md"), "nats jwt permissions"), "'", ""))
+	granted := 0
+	reader := creds(func(claims *jwt.UserClaims) {
+		for i, word := range words {
+			switch word {
+			case "--allow-pub":
+				claims.Pub.Allow.Add(strings.Split(words[i+1], ",")...)
+				granted++
+			case "--allow-sub":
+				claims.Sub.Allow.Add(strings.Split(words[i+1], ",")...)
+				granted++
+			}
+		}
+	})
+	if granted != 2 {
+		t.Fatalf("%q grants not what is known of nsc", words)
+	}
+	readStatus(t, s, "", func(o *queue.ConnectOptions) { o.Username, o.Password, o.Creds = "", "", reader })
+}
+
+func newKey(t *testing.T, create func() (nkeys.KeyPair, error)) nkeys.KeyPair {
+	t.Helper()
+	key, err := create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func publicOf(t *testing.T, key nkeys.KeyPair) string {
+	t.Helper()
+	public, err := key.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return public
+}
+
+// A stream of a leaf node, read through its hub.
+func TestNATSDomainPermissionsSuffice(t *testing.T) {
+	options := natsConfig(t, marked(t, read(t, "docs/queues/nats-jetstream.md"), "nats domain permissions"))
+	options.JetStreamDomain = "hub"
+	options.LeafNode = server.LeafNodeOpts{Host: "127.0.0.1", Port: server.RANDOM_PORT}
+	hub := startNATS(t, options)
+	vars, err := hub.Varz(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	remote := &url.URL{Scheme: "nats", User: url.UserPassword("admin", "admin"), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))}
+	leaf := startNATS(t, &server.Options{JetStreamDomain: "edge", LeafNode: server.LeafNodeOpts{Remotes: []*server.RemoteLeafOpts{{URLs: []*url.URL{remote}}}}})
+	fillStream(t, leaf.ClientURL())
+	for deadline := time.Now().Add(10 * time.Second); hub.NumLeafNodes() == 0 && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	readStatus(t, hub, "edge")
+}
+
+// natsConfig are the options of a configuration file, with an admin beside its users.
+func natsConfig(t *testing.T, text string) *server.Options {
+	t.Helper()
 	config := filepath.Join(t.TempDir(), "nats.conf")
-	if err := os.WriteFile(config, []byte(marked(t, read(t, "docs/queues/nats-jetstream.md"), "nats permissions")), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	options, err := server.ProcessConfigFile(config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	options.Users = append(options.Users, &server.User{Username: "admin", Password: "admin"})
+	return options
+}
+
+func startNATS(t *testing.T, options *server.Options) *server.Server {
+	t.Helper()
 	options.Host, options.Port, options.NoSigs, options.NoLog = "127.0.0.1", server.RANDOM_PORT, true, true
 	options.JetStream, options.StoreDir = true, t.TempDir()
-	options.Users = append(options.Users, &server.User{Username: "admin", Password: "admin"})
 	s, err := server.NewServer(options)
 	if err != nil {
 		t.Fatal(err)
@@ -98,10 +229,14 @@ func TestNATSPermissionsSuffice(t *testing.T) {
 	if !s.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the NATS server does not accept connections")
 	}
-	fillStream(t, s.ClientURL())
+	return s
+}
 
-	source := capacityv1alpha1.NATSJetStreamSource{Server: capacityv1alpha1.Server{URL: "nats://n"}, Stream: "STATUS", Consumer: "workers"}
-	reader := connect(t, natsqueue.Open, queue.KindNATS, s.Addr().String(), "")
+// readStatus reads the docs' stream and consumer as the user of the docs.
+func readStatus(t *testing.T, s *server.Server, domain string, change ...func(*queue.ConnectOptions)) {
+	t.Helper()
+	source := capacityv1alpha1.NATSJetStreamSource{Server: capacityv1alpha1.Server{URL: "nats://n"}, Stream: "STATUS", Consumer: "workers", Domain: domain}
+	reader := connect(t, natsqueue.Open, queue.KindNATS, s.Addr().String(), "", change...)
 	backlog := readAll(t, reader, &capacityv1alpha1.Queue{Name: "status", QueueSource: capacityv1alpha1.QueueSource{NATSJetStream: source}})[0]
 	if backlog != 3 {
 		t.Errorf("backlog %d, want 3", backlog)
@@ -109,9 +244,9 @@ func TestNATSPermissionsSuffice(t *testing.T) {
 }
 
 // fillStream makes the docs' stream and consumer, with 3 messages.
-func fillStream(t *testing.T, url string) {
+func fillStream(t *testing.T, url string, options ...nats.Option) {
 	t.Helper()
-	nc, err := nats.Connect(url, nats.UserInfo("admin", "admin"))
+	nc, err := nats.Connect(url, options...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,6 +303,64 @@ func TestRedisPermissionsSuffice(t *testing.T) {
 	)
 	if depths[0] != 2 || depths[1] != 3 {
 		t.Errorf("backlogs %v, want 2 and 3", depths)
+	}
+}
+
+// sayTo sends a command as it stands in the docs.
+func sayTo(t *testing.T, admin *redis.Client, line string) {
+	t.Helper()
+	var words []any
+	for word := range strings.FieldsSeq(line) {
+		words = append(words, word)
+	}
+	if err := admin.Do(t.Context(), words...).Err(); err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+}
+
+func TestRedisClusterPermissionsSuffice(t *testing.T) {
+	page := read(t, "docs/queues/redis.md")
+	c := servers.StartRedisCluster(t, servers.RedisOptions{})
+	for i := range c.Nodes {
+		sayTo(t, c.Client(t, i), marked(t, page, "redis permissions"))
+		sayTo(t, c.Client(t, i), marked(t, page, "redis cluster permissions"))
+	}
+	everywhere := c.Everywhere(t)
+	everywhere.XGroupCreateMkStream(t.Context(), "orders", "workers", "0")
+	everywhere.RPush(t.Context(), "bull:mail:wait", "a", "b", "c")
+	everywhere.RPush(t.Context(), "bull:mail:active", "d")
+	source := capacityv1alpha1.RedisSource{List: capacityv1alpha1.RedisKeys{Keys: []string{"bull:mail:wait"}, InFlightKeys: []string{"bull:mail:active"}}}
+	mail := &capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{Redis: source}}
+	stream := &capacityv1alpha1.Queue{Name: "orders", QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{Stream: capacityv1alpha1.RedisStream{Key: "orders", Group: "workers"}}}}
+	reader := connect(t, redisqueue.Open, queue.KindRedis, c.Nodes[0].Address(), "0", func(o *queue.ConnectOptions) { o.Endpoint.Topology = capacityv1alpha1.RedisCluster })
+	if depths := readAll(t, reader, mail, stream); depths[0] != 3 || depths[1] != 0 {
+		t.Errorf("backlogs %v, want 3 and 0", depths)
+	}
+	// On its way elsewhere, the slot of a key that does not exist is asked for there.
+	everywhere.Del(t.Context(), "bull:mail:wait")
+	move := c.NewMove(t, "bull:mail:wait", (c.Of(t, "bull:mail:wait")+1)%len(c.Nodes))
+	move.Begin(t)
+	if depths := readAll(t, reader, mail); depths[0] != 0 {
+		t.Errorf("backlog %v, want 0", depths)
+	}
+}
+
+func TestRedisSentinelPermissionsSuffice(t *testing.T) {
+	page := read(t, "docs/queues/redis.md")
+	s := servers.StartRedisSentinel(t, servers.RedisSentinelOptions{})
+	master := s.Client(t, 0)
+	sayTo(t, master, marked(t, page, "redis permissions"))
+	master.RPush(t.Context(), "bull:mail:wait", "a", "b", "c")
+	sentinel := redis.NewClient(&redis.Options{Addr: s.Sentinel.Address(), Protocol: 2, DisableIdentity: true})
+	defer sentinel.Close()
+	sayTo(t, sentinel, marked(t, page, "redis sentinel permissions"))
+	reader := connect(t, redisqueue.Open, queue.KindRedis, s.Sentinel.Address(), "0", func(o *queue.ConnectOptions) {
+		o.Endpoint.Topology, o.Endpoint.MasterName = capacityv1alpha1.RedisSentinel, "mymaster"
+		o.SentinelUsername, o.SentinelPassword = "watcher", "change-me-too"
+	})
+	source := capacityv1alpha1.RedisSource{List: capacityv1alpha1.RedisKeys{Keys: []string{"bull:mail:wait"}}}
+	if depths := readAll(t, reader, &capacityv1alpha1.Queue{Name: "mail", QueueSource: capacityv1alpha1.QueueSource{Redis: source}}); depths[0] != 3 {
+		t.Errorf("backlog %v, want 3", depths)
 	}
 }
 

@@ -29,6 +29,8 @@ type NATSOptions struct {
 	ClientCertificates bool
 	// WithoutJetStream switches JetStream off.
 	WithoutJetStream bool
+	// Configure sets further ones of the server's own, at each start; nil means none.
+	Configure func(*server.Options)
 }
 
 // NATS is a NATS server inside this process.
@@ -110,6 +112,9 @@ func (n *NATS) Start() error {
 			return err
 		}
 		options.TLSConfig, options.TLSTimeout = config, 2
+	}
+	if n.options.Configure != nil {
+		n.options.Configure(options)
 	}
 	s, err := server.NewServer(options)
 	if err != nil {

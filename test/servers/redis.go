@@ -31,13 +31,19 @@ type RedisOptions struct {
 	TLS *Certificates
 	// ClientCertificates makes it ask for a certificate of the client; it needs TLS.
 	ClientCertificates bool
+	// Config are further lines of its configuration.
+	Config []string
+	// sentinel makes it a Sentinel.
+	sentinel bool
 }
 
 // Redis is a redis-server process.
 type Redis struct {
 	options RedisOptions
 	port    int
-	dir     string
+	// bus is the port by which nodes of a cluster know each other.
+	bus int
+	dir string
 
 	mu      sync.Mutex
 	process *process
@@ -98,16 +104,23 @@ func (r *Redis) Start() error {
 	if err := os.WriteFile(config, []byte(r.config()), 0o600); err != nil {
 		return err
 	}
+	args := []string{config}
+	if r.options.sentinel {
+		args = append(args, "--sentinel")
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.process, err = run(exec.Command(binary, config)); err != nil {
+	if r.process, err = run(exec.Command(binary, args...)); err != nil {
 		return err
 	}
 	return r.process.until(r.ready, 10*time.Millisecond, startTimeout)
 }
 
 func (r *Redis) config() string {
-	lines := []string{"bind 127.0.0.1", "daemonize no", `save ""`, "appendonly no", "dir " + r.dir, "logfile \"\""}
+	lines := []string{"bind 127.0.0.1", "daemonize no", "dir " + r.dir, "logfile \"\""}
+	if !r.options.sentinel {
+		lines = append(lines, `save ""`, "appendonly no")
+	}
 	port := strconv.Itoa(r.port)
 	if t := r.options.TLS; t != nil {
 		clients := "no"
@@ -122,6 +135,7 @@ func (r *Redis) config() string {
 		lines = append(lines, "requirepass "+r.options.Password)
 	}
 	lines = append(lines, r.options.ACL...)
+	lines = append(lines, r.options.Config...)
 	return strings.Join(lines, "\n") + "\n"
 }
 

@@ -45,14 +45,19 @@ func newBatch(queues []*capacityv1alpha1.Queue, deliver func(int, queue.Reading,
 	asked := map[string]int{}
 	for i, q := range queues {
 		source := &q.NATSJetStream
-		at, ok := asked[source.Stream]
+		api := "$JS.API."
+		if source.Domain != "" {
+			api = "$JS." + source.Domain + ".API."
+		}
+		stream := api + "STREAM.INFO." + source.Stream
+		at, ok := asked[stream]
 		if !ok {
 			at = len(b.requests)
-			asked[source.Stream] = at
-			b.requests = append(b.requests, request{"$JS.API.STREAM.INFO." + source.Stream, i, true})
+			asked[stream] = at
+			b.requests = append(b.requests, request{stream, i, true})
 		}
 		b.streamOf[i] = at
-		b.requests = append(b.requests, request{"$JS.API.CONSUMER.INFO." + source.Stream + "." + source.Consumer, i, false})
+		b.requests = append(b.requests, request{api + "CONSUMER.INFO." + source.Stream + "." + source.Consumer, i, false})
 	}
 	return b
 }
@@ -61,6 +66,9 @@ func newBatch(queues []*capacityv1alpha1.Queue, deliver func(int, queue.Reading,
 func (b *batch) accept(a reply, now time.Time) {
 	r := b.requests[a.request]
 	source := &b.queues[r.queue].NATSJetStream
+	if a.unheard {
+		a.failure = noJetStream(source.Domain)
+	}
 	if r.ofStream {
 		last := lastSequence{failure: a.failure}
 		if last.failure == nil {
@@ -104,7 +112,7 @@ func (b *batch) complete(i int, last lastSequence, now time.Time) {
 // silence is the failure of a queue that no reply came for, while the server lives.
 func (b *batch) silence(at int) *queue.Failure {
 	source := b.queues[b.requests[at].queue].NATSJetStream
-	remedy := "Check that the stream has a leader: nats stream info " + source.Stream
+	remedy := "Check that the stream has a leader: " + infoCommand(&source)
 	if b.requests[at].ofStream {
 		return queue.Fail(capacityv1alpha1.ReasonQueueTimeout, remedy, "silent about stream %q", source.Stream)
 	}

@@ -61,6 +61,8 @@ type waiting struct {
 type reply struct {
 	request int
 	data    []byte
+	// unheard is true where nobody is there to reply.
+	unheard bool
 	failure *queue.Failure
 }
 
@@ -68,12 +70,17 @@ var _ queue.Open = Open
 
 // Open connects to a NATS server.
 func Open(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Failure) {
-	r := &reader{waiting: map[uint64]waiting{}, closed: make(chan struct{}), now: o.Now, anonymous: o.Password == "" && o.Token == ""}
+	login, failure := loginOf(&o)
+	if failure != nil {
+		return nil, failure
+	}
+	defer login.forget()
+	r := &reader{waiting: map[uint64]waiting{}, closed: make(chan struct{}), now: o.Now, anonymous: login.key == nil && o.Password == "" && o.Token == ""}
 	d := &dialer{ctx: ctx, options: o}
 	options := nats.GetDefaultOptions()
 	options.Url = "nats://" + o.Endpoint.Address()
 	options.Name = "queuescaler"
-	options.User, options.Password, options.Token = o.Username, o.Password, o.Token
+	login.into(&options, &o)
 	options.AllowReconnect = false // the Pool connects anew, with the Secret as it is then
 	options.IgnoreDiscoveredServers = true
 	options.SkipHostLookup = true
@@ -221,6 +228,8 @@ func failureOf(err error, anonymous bool) *queue.Failure {
 		}
 	}
 	switch {
+	case errors.Is(err, nats.ErrNkeysNotSupported):
+		return queue.Fail(capacityv1alpha1.ReasonAuthenticationFailed, "", "not asking for a key, which the Secret's nkey is,")
 	case errors.Is(err, nats.ErrMaxConnectionsExceeded), errors.Is(err, nats.ErrMaxAccountConnectionsExceeded):
 		return queue.Fail(capacityv1alpha1.ReasonQueueUnavailable, "Raise max_connections of the server or account", "at its limit of connections")
 	case errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrStaleConnection):
@@ -295,9 +304,7 @@ func (r *reader) receive(m *nats.Msg) {
 		return // too late, or never asked for
 	}
 	answer := reply{request: w.request, data: m.Data}
-	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
-		answer.failure = noJetStream()
-	}
+	answer.unheard = len(m.Data) == 0 && m.Header.Get("Status") == "503"
 	w.replies <- answer
 }
 

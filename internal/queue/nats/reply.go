@@ -5,7 +5,6 @@ package natsjs
 
 import (
 	"encoding/json"
-	"fmt"
 	"math"
 	"time"
 
@@ -96,13 +95,27 @@ func apiFailure(e *apiError, q *capacityv1alpha1.NATSJetStreamSource) *queue.Fai
 		return queue.Fail(capacityv1alpha1.ReasonQueueMissing, "Create the stream, or correct natsJetStream.stream",
 			"without stream %q, which consumer %q is to be on,", q.Stream, q.Consumer)
 	case codeNotEnabled, codeNotForAccount:
-		return noJetStream()
+		return noJetStream(q.Domain)
 	}
-	return queue.Fail(capacityv1alpha1.ReasonQueueUnavailable, fmt.Sprintf("Check it: nats stream info %s", q.Stream),
+	return queue.Fail(capacityv1alpha1.ReasonQueueUnavailable, "Check it: "+infoCommand(q),
 		"answering with JetStream error %d for stream %q", e.ErrCode, q.Stream)
 }
 
-func noJetStream() *queue.Failure {
+// infoCommand is what a person looks at a stream with.
+func infoCommand(q *capacityv1alpha1.NATSJetStreamSource) string {
+	command := "nats stream info " + q.Stream
+	if q.Domain != "" {
+		command += " --js-domain " + q.Domain
+	}
+	return command
+}
+
+// noJetStream is the failure where nobody answers for JetStream, in this domain.
+func noJetStream(domain string) *queue.Failure {
+	if domain != "" {
+		return queue.Fail(capacityv1alpha1.ReasonQueueUnavailable, "Correct natsJetStream.domain, check the connection of the leaf node that has it, and the account of these credentials",
+			"not reaching JetStream domain %q", domain)
+	}
 	return queue.Fail(capacityv1alpha1.ReasonQueueUnavailable, "Switch JetStream on for the server and the account of these credentials", "without JetStream")
 }
 

@@ -20,14 +20,31 @@ type question struct {
 	commands []command
 	// none are in-flight keys that did not exist when their type was asked for.
 	none map[string]bool
+	// entriesAdded is true where the stream's own counter is needed.
+	entriesAdded bool
+	// passes is how often it was asked, open how many commands have no answer.
+	passes, open int
 }
 
-// command is one command on a key, and its reply.
+// command is one command, and its reply.
 type command struct {
-	use   use
-	name  string
+	question *question
+	use      use
+	name     string
+	// key that it is on; empty for a command about the server itself.
 	key   string
 	reply *redis.Cmd
+	// large is true where the reply may be more than is accepted.
+	large bool
+	// failure is why there is no reply; alone is true where the node did not fail.
+	failure *queue.Failure
+	alone   bool
+
+	// node is what was asked, in a cluster. elsewhere is the address it is to be asked at instead, asking where that does not have the slot yet.
+	node         *node
+	elsewhere    string
+	asking       bool
+	redirections int
 }
 
 // use is what a command's reply counts as.
@@ -40,6 +57,8 @@ const (
 	arrived
 	completed
 	groups
+	added
+	layout
 )
 
 // args are the command as it is sent.
@@ -48,7 +67,18 @@ func (c *command) args() []any {
 	for word := range strings.FieldsSeq(c.name) {
 		args = append(args, word)
 	}
-	return append(args, c.key)
+	if c.key != "" {
+		args = append(args, c.key)
+	}
+	return args
+}
+
+// bytes is what the reply may take.
+func (c *command) bytes() int64 {
+	if c.use == layout {
+		return layoutBytes
+	}
+	return commandBytes
 }
 
 // counts are the commands that count each type.
@@ -57,10 +87,15 @@ var counts = map[string]string{"list": "LLEN", "zset": "ZCARD", "set": "SCARD", 
 // ask writes the commands. Of in-flight keys whose type is not known, the type is asked for.
 func (q *question) ask(types map[string]string) {
 	q.commands = q.commands[:0]
-	add := func(u use, name, key string) { q.commands = append(q.commands, command{use: u, name: name, key: key}) }
+	add := func(u use, name, key string) {
+		q.commands = append(q.commands, command{question: q, use: u, name: name, key: key, large: u == added})
+	}
 	if stream := q.source.Stream; stream.Key != "" {
 		add(groups, "XINFO GROUPS", stream.Key)
 		add(depth, "XLEN", stream.Key)
+		if q.entriesAdded {
+			add(added, "XINFO STREAM", stream.Key)
+		}
 		return
 	}
 	name, keys := "LLEN", &q.source.List
@@ -87,13 +122,21 @@ func (q *question) ask(types map[string]string) {
 }
 
 // answer makes a reading of the replies. more is true where the queue has to be asked again, with what was learned of its keys' types.
-func (r *reader) answer(q *question) (reading queue.Reading, failure *queue.Failure, more bool) {
+func (q *question) answer(types map[string]string) (reading queue.Reading, failure *queue.Failure, more bool) {
+	for i := range q.commands {
+		if failure := q.commands[i].failure; failure != nil {
+			return queue.Reading{}, failure, false
+		}
+	}
+	if q.source.Stream.Key != "" {
+		return q.answerStream()
+	}
 	for i := range q.commands {
 		c := &q.commands[i]
 		value, err := c.reply.Result()
 		if text, isReply := errorReply(err); isReply && !errors.Is(err, redis.Nil) {
 			if c.use == inFlight && strings.HasPrefix(text, "WRONGTYPE") {
-				delete(r.types, c.key) // another type than when it was asked for
+				delete(types, c.key) // another type than when it was asked for
 				more = true
 				continue
 			}
@@ -108,7 +151,7 @@ func (r *reader) answer(q *question) (reading queue.Reading, failure *queue.Fail
 		case typeOf:
 			reading.InFlight = orZero(reading.InFlight)
 			var known bool
-			known, failure = r.learnType(q, c.key, value)
+			known, failure = q.learnType(types, c.key, value)
 			more = more || known
 		case arrived:
 			reading.ArrivedTotal, failure = counter(c, value, err)
@@ -139,7 +182,7 @@ func orZero(n *int64) *int64 {
 }
 
 // learnType remembers the type of an in-flight key; known is true where it can now be counted. A key that does not exist holds nothing.
-func (r *reader) learnType(q *question, key string, value any) (known bool, failure *queue.Failure) {
+func (q *question) learnType(types map[string]string, key string, value any) (known bool, failure *queue.Failure) {
 	name, ok := value.(string)
 	switch {
 	case !ok:
@@ -154,10 +197,10 @@ func (r *reader) learnType(q *question, key string, value any) (known bool, fail
 		return false, queue.Fail(capacityv1alpha1.ReasonQueueMissing, "Name lists, sorted sets, sets or hashes in inFlightKeys",
 			"holding a type that cannot be counted in key %q", key)
 	}
-	if len(r.types) >= typesMost {
-		clear(r.types)
+	if len(types) >= typesMost {
+		clear(types)
 	}
-	r.types[key] = name
+	types[key] = name
 	return true, nil
 }
 

@@ -1,61 +1,45 @@
 // Copyright 2026 The QueueScaler Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package redisq reads lists, sorted sets and streams of Redis, many at once in a pipeline on one connection. It asks for lengths and
-// counters only: no message ever enters this process, and the user it logs in as needs no permission to read one.
+// Package redisq reads lists, sorted sets and streams of Redis, many at once in a pipeline on one connection to each server. It asks for lengths
+// and counters only: no message ever enters this process, and the user it logs in as needs no permission to read one.
 package redisq
 
 import (
 	"cmp"
 	"context"
-	"errors"
 	"net"
 	"strconv"
 	"sync"
-	"sync/atomic"
-
-	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
 )
 
 const (
-	// pipelineMost is the number of commands in one round trip.
-	pipelineMost = 500
-	// commandBytes is what one command's reply may take, connectionBytes what the server may send besides.
-	commandBytes    = 16 << 10
-	connectionBytes = 1 << 20
 	// passesMost is how often a queue is asked in one Read, while it turns out that other commands are needed.
 	passesMost = 4
 	// typesMost bounds what is remembered of in-flight keys.
 	typesMost = 100_000
 )
 
-// quiet is the client library's logger: errors are values here.
-type quiet struct{}
-
-func (quiet) Printf(context.Context, string, ...any) {}
-
-var quieten = sync.OnceFunc(func() { redis.SetLogger(quiet{}) })
-
 // reader is a queue.Reader.
 type reader struct {
-	client    *redis.Client
-	anonymous bool
-	options   queue.ConnectOptions
-	// conn is the newest connection.
-	conn atomic.Pointer[queue.Conn]
+	options queue.ConnectOptions
+	// home is the server that has the keys; of a Redis Cluster the node that the url leads to.
+	home *node
+	// cluster and sentinel are nil where the topology is another.
+	cluster  *cluster
+	sentinel *sentinel
 
-	// mu lets one Read at a time use the connection. types remembers what each in-flight key is.
+	// mu guards types, which remembers what each in-flight key is.
 	mu    sync.Mutex
 	types map[string]string
 }
 
 var _ queue.Open = Open
 
-// Open connects to a Redis server.
+// Open connects to a Redis server, to the master that a Sentinel tells of, or to a node of a Redis Cluster.
 func Open(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Failure) {
 	if o.Password == "" && o.Token != "" {
 		return nil, queue.Fail(capacityv1alpha1.ReasonSecretInvalid, "Give the Secret in auth.secretRef the key password", "in need of a password, not a token,")
@@ -65,180 +49,237 @@ func Open(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Fai
 		return nil, queue.Fail(capacityv1alpha1.ReasonAddressRefused, "Give the number of a database, as in redis://redis.chat:6379/0", "without a database number")
 	}
 	quieten()
-	r := &reader{anonymous: o.Password == "", types: map[string]string{}}
-	username, password := o.Username, o.Password
-	o.Username, o.Password = "", ""
-	r.options = o
-	r.client = redis.NewClient(&redis.Options{
-		Addr: o.Endpoint.Address(), DB: db, Username: username, Password: password,
-		Dialer:   r.dial,
-		Protocol: 2, DisableIdentity: true,
-		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-		MaxRetries:               -1, DialerRetries: 1, // the Pool tries again
-		DialTimeout: queue.ConnectTimeout, ReadTimeout: queue.ReplyTimeout, WriteTimeout: queue.ReplyTimeout, ContextTimeoutEnabled: true,
-		// One connection. After PoolSize failures to dial, the library would go on dialing by itself in the background.
-		PoolSize: 64, MaxActiveConns: 1, PipelinePoolSize: -1,
-	})
-	ctx, cancel := context.WithTimeout(ctx, queue.ConnectTimeout)
-	defer cancel()
-	if err := r.client.Ping(ctx).Err(); err != nil {
-		// Other errors, such as that PING is denied, say nothing about what is to be read.
-		if failure := r.failureOf(err); failure != nil {
-			if isNetwork(err) && failure.Reason == capacityv1alpha1.ReasonQueueUnavailable {
-				failure = queue.LoginFailure(err, r.conn.Load() != nil && o.TLS != nil)
-			}
-			r.Close()
-			return nil, failure
-		}
+	r := &reader{options: o, types: map[string]string{}}
+	r.options.Username, r.options.Password, r.options.SentinelUsername, r.options.SentinelPassword = "", "", "", ""
+	home := &node{address: o.Endpoint.Address(), username: o.Username, password: o.Password, db: db, secure: o.TLS != nil}
+	home.connect = func(ctx context.Context) (net.Conn, error) { return r.dial(ctx, "") }
+	var failure *queue.Failure
+	switch o.Endpoint.Topology {
+	case capacityv1alpha1.RedisSentinel:
+		r.home, r.sentinel, failure = r.openMaster(ctx, home, o.SentinelUsername, o.SentinelPassword)
+	case capacityv1alpha1.RedisCluster:
+		r.home = home
+		r.cluster, failure = openCluster(ctx, r)
+	default:
+		r.home = home
+		failure = home.greet(ctx)
+	}
+	if failure != nil {
+		r.Close()
+		return nil, failure
 	}
 	return r, nil
 }
 
-// dial makes the library's connections.
-func (r *reader) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	conn, err := r.options.Dial(ctx)
-	if err == nil && r.options.TLS != nil {
-		conn, err = queue.Handshake(ctx, conn, r.options.TLS)
+// dial connects to an address that a server told of, or to that of the url where it is empty.
+func (r *reader) dial(ctx context.Context, address string) (net.Conn, error) {
+	var conn net.Conn
+	var err error
+	if address == "" {
+		conn, err = r.options.Dial(ctx)
+	} else {
+		conn, err = r.options.DialAddress(ctx, address)
 	}
-	if err != nil {
-		return nil, queue.ConnectFailure(err)
+	if err != nil || r.options.TLS == nil {
+		return conn, err
 	}
-	guarded := queue.NewConn(conn, connectionBytes, new(scanner).scan)
-	r.conn.Store(guarded)
-	return guarded, nil
+	config := r.options.TLS
+	if endpoint := r.options.Endpoint; address != "" && endpoint.ServerName == endpoint.Host {
+		// Nobody said which name its certificate has: it is the one that it is called by.
+		config = config.Clone()
+		config.ServerName, _, _ = net.SplitHostPort(address)
+	}
+	return queue.Handshake(ctx, conn, config)
+}
+
+// toldNode is a node at an address that a server told of, with the credentials of the url's.
+func (r *reader) toldNode(like *node, address string) *node {
+	n := &node{address: address, username: like.username, password: like.password, db: like.db, secure: like.secure}
+	n.connect = func(ctx context.Context) (net.Conn, error) { return r.dial(ctx, address) }
+	return n
 }
 
 // Connections is the number of open connections.
-func (r *reader) Connections() int { return int(r.client.PoolStats().TotalConns) }
+func (r *reader) Connections() int {
+	open := r.home.open.Load()
+	if r.sentinel != nil {
+		open += r.sentinel.node.open.Load()
+	}
+	if r.cluster != nil {
+		open += r.cluster.connections()
+	}
+	return int(open)
+}
 
-// Close ends the connection, and Reads.
+// Close ends connections and goroutines, and Reads.
 func (r *reader) Close() {
-	_ = r.client.Close()
-	if conn := r.conn.Load(); conn != nil {
-		_ = conn.Close()
+	if r.sentinel != nil {
+		r.sentinel.close()
+	}
+	if r.home != nil {
+		r.home.close()
+	}
+	if r.cluster != nil {
+		r.cluster.close()
 	}
 }
 
-// Read asks for all queues in pipelines, one after the other; see queue.Reader.
-func (r *reader) Read(ctx context.Context, queues []*capacityv1alpha1.Queue, deliver func(int, queue.Reading, *queue.Failure)) *queue.Failure {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	questions := make([]*question, len(queues))
-	for i, q := range queues {
-		questions[i] = &question{index: i, source: &q.Redis}
-	}
-	for pass := 0; len(questions) > 0; pass++ {
-		var again []*question
-		for len(questions) > 0 {
-			n := r.fill(questions)
-			if failure := r.exchange(ctx, questions[:n]); failure != nil {
-				return failure
-			}
-			for _, q := range questions[:n] {
-				reading, failure, more := r.reading(ctx, q)
-				if more && pass < passesMost {
-					again = append(again, q)
-					continue
-				}
-				reading.Time = r.options.Now()
-				deliver(q.index, reading, failure)
-			}
-			questions = questions[n:]
-		}
-		questions = again
+// refusal is why the reader is of no use any more.
+func (r *reader) refusal() *queue.Failure {
+	switch {
+	case r.sentinel != nil:
+		return r.sentinel.moved.Load()
+	case r.cluster != nil:
+		return r.cluster.lost.Load()
 	}
 	return nil
 }
 
-func (r *reader) reading(ctx context.Context, q *question) (queue.Reading, *queue.Failure, bool) {
-	if q.source.Stream.Key == "" {
-		return r.answer(q)
+// Read asks for all queues in pipelines, those of one server one after the other; see queue.Reader.
+func (r *reader) Read(ctx context.Context, queues []*capacityv1alpha1.Queue, deliver func(int, queue.Reading, *queue.Failure)) *queue.Failure {
+	if failure := r.refusal(); failure != nil {
+		return failure
 	}
-	reading, failure := q.answerStream(func() (*int64, *queue.Failure) { return r.entriesAdded(ctx, q.source.Stream.Key) })
-	return reading, failure, false
+	ctx, cancel := context.WithCancel(ctx)
+	b := &batch{reader: r, deliver: deliver, answers: make(chan []*command)}
+	defer b.senders.Wait()
+	defer cancel()
+	var commands []*command
+	for i, q := range queues {
+		commands = append(commands, b.ask(&question{index: i, source: &q.Redis})...)
+	}
+	b.send(ctx, commands)
+	for b.open > 0 {
+		select {
+		case answered := <-b.answers:
+			b.open -= len(answered)
+			if failure := b.accept(ctx, answered); failure != nil {
+				if moved := r.refusal(); moved != nil {
+					return moved
+				}
+				return failure
+			}
+		case <-ctx.Done():
+			return queue.ConnectFailure(ctx.Err())
+		}
+	}
+	return nil
 }
 
-// fill chooses how many of the questions go into one pipeline, and writes their commands.
-func (r *reader) fill(questions []*question) int {
-	commands := 0
-	for i, q := range questions {
-		q.ask(r.types)
-		commands += len(q.commands)
-		if commands > pipelineMost && i > 0 {
+// batch is what is asked in one Read.
+type batch struct {
+	reader  *reader
+	deliver func(int, queue.Reading, *queue.Failure)
+	answers chan []*command
+	senders sync.WaitGroup
+	// open counts commands without an answer.
+	open int
+}
+
+// ask writes the commands of a question.
+func (b *batch) ask(q *question) []*command {
+	b.reader.mu.Lock()
+	q.ask(b.reader.types)
+	b.reader.mu.Unlock()
+	q.passes++
+	q.open = len(q.commands)
+	commands := make([]*command, len(q.commands))
+	for i := range q.commands {
+		commands[i] = &q.commands[i]
+	}
+	return commands
+}
+
+// send has each node asked for its commands, all nodes at once.
+func (b *batch) send(ctx context.Context, commands []*command) {
+	byNode := map[*node][]*command{}
+	var unserved []*command
+	for _, c := range commands {
+		n := b.reader.nodeOf(c)
+		if n == nil {
+			unserved = append(unserved, c)
+			continue
+		}
+		byNode[n] = append(byNode[n], c)
+	}
+	b.open += len(commands)
+	for n, commands := range byNode {
+		b.senders.Go(func() {
+			for len(commands) > 0 {
+				count := together(commands)
+				n.ask(ctx, commands[:count])
+				b.answer(ctx, commands[:count])
+				commands = commands[count:]
+			}
+		})
+	}
+	if len(unserved) > 0 {
+		b.senders.Go(func() { b.answer(ctx, unserved) })
+	}
+}
+
+func (b *batch) answer(ctx context.Context, commands []*command) {
+	select {
+	case b.answers <- commands:
+	case <-ctx.Done():
+	}
+}
+
+// together is how many of the commands go into one round trip. One with a reply that may be too large, which ends the connection, has its own.
+func together(commands []*command) int {
+	for i, c := range commands {
+		switch {
+		case c.large:
+			return max(i, 1)
+		case i == pipelineMost:
 			return i
 		}
 	}
-	return len(questions)
+	return len(commands)
 }
 
-// exchange sends the commands of questions, and waits for all replies.
-func (r *reader) exchange(ctx context.Context, questions []*question) *queue.Failure {
-	ctx, cancel := context.WithTimeout(ctx, queue.ReplyTimeout)
-	defer cancel()
-	pipe := r.client.Pipeline()
-	for _, q := range questions {
-		for i := range q.commands {
-			q.commands[i].reply = pipe.Do(ctx, q.commands[i].args()...)
-		}
+// nodeOf is the server that a command goes to; nil where the cluster has none for its key, which its failure then says.
+func (r *reader) nodeOf(c *command) *node {
+	if r.cluster == nil {
+		return r.home
 	}
-	r.allow(pipe.Len())
-	if _, err := pipe.Exec(ctx); err != nil {
-		for _, q := range questions {
-			for _, c := range q.commands {
-				if failure := r.failureOf(c.reply.Err()); failure != nil {
-					return failure
-				}
+	return r.cluster.nodeOf(c)
+}
+
+// accept takes answers, delivers what they complete, and asks on. It returns the failure of the server as a whole.
+func (b *batch) accept(ctx context.Context, answered []*command) *queue.Failure {
+	var next []*command
+	for _, c := range answered {
+		switch {
+		case b.reader.cluster != nil:
+			again, failure := b.reader.cluster.follow(c)
+			if failure != nil {
+				return failure
 			}
+			if again {
+				next = append(next, c)
+				continue
+			}
+		case c.failure != nil && !c.alone:
+			return c.failure
+		}
+		if c.question.open--; c.question.open == 0 {
+			next = append(next, b.finish(c.question)...)
 		}
 	}
+	b.send(ctx, next)
 	return nil
 }
 
-func (r *reader) allow(commands int) {
-	if conn := r.conn.Load(); conn != nil {
-		conn.Allow(connectionBytes + commandBytes*int64(commands))
+// finish delivers the reading of a question, or asks more.
+func (b *batch) finish(q *question) []*command {
+	b.reader.mu.Lock()
+	reading, failure, more := q.answer(b.reader.types)
+	b.reader.mu.Unlock()
+	if more && q.passes <= passesMost {
+		return b.ask(q)
 	}
-}
-
-// failureOf is the failure of the whole server that err stands for; nil where it is the answer to one command.
-func (r *reader) failureOf(err error) *queue.Failure {
-	if err == nil {
-		return nil
-	}
-	if text, ok := errorReply(err); ok {
-		return serverFailure(text, r.anonymous)
-	}
-	if conn := r.conn.Load(); conn != nil && conn.Failure() != nil {
-		return conn.Failure()
-	}
-	if isNetwork(err) {
-		return queue.ConnectFailure(err)
-	}
-	return queue.Fail(capacityv1alpha1.ReasonQueueReplyInvalid, checkServer, "sending replies that make no sense")
-}
-
-// isNetwork tells errors of the connection from those of the reply's form.
-func isNetwork(err error) bool {
-	return queue.IsNetwork(err) || errors.Is(err, redis.ErrClosed) || errors.Is(err, redis.ErrPoolTimeout)
-}
-
-// entriesAdded asks for a stream's own counter. The reply has the first and the last entry in it, which may be too large to be accepted;
-// so it is asked for only where it cannot be done without, and in a round trip of its own.
-func (r *reader) entriesAdded(ctx context.Context, key string) (*int64, *queue.Failure) {
-	ctx, cancel := context.WithTimeout(ctx, queue.ReplyTimeout)
-	defer cancel()
-	r.allow(1)
-	value, err := r.client.Do(ctx, "XINFO", "STREAM", key).Result()
-	if err != nil {
-		if text, ok := errorReply(err); ok {
-			return nil, keyFailure(text, "XINFO STREAM", key)
-		}
-		return nil, queue.Fail(capacityv1alpha1.ReasonQueueUnavailable, "Check the size of its first and last entry",
-			"not telling XINFO STREAM of key %q within bounds", key)
-	}
-	added, ok := parseEntriesAdded(value)
-	if !ok {
-		return nil, invalid("XINFO STREAM")
-	}
-	return added, nil
+	reading.Time = b.reader.options.Now()
+	b.deliver(q.index, reading, failure)
+	return nil
 }

@@ -73,10 +73,13 @@ func TestStreamReading(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			q := question{source: &capacityv1alpha1.RedisSource{Stream: capacityv1alpha1.RedisStream{Key: "s", Group: "g"}},
 				commands: []command{answered("XINFO GROUPS", c.groups, nil), answered("XLEN", c.length, nil)}}
-			asked := false
-			got, failure := q.answerStream(func() (*int64, *queue.Failure) { asked = true; return c.added, nil })
-			if reason(failure) != c.reason || asked != c.asksMore {
-				t.Fatalf("failure %v, asked for entries-added: %v", failure, asked)
+			got, failure, asks := q.answerStream()
+			if asks {
+				q.commands = append(q.commands, answered("XINFO STREAM", []any{"entries-added", *c.added}, nil))
+				got, failure, _ = q.answerStream()
+			}
+			if reason(failure) != c.reason || asks != c.asksMore {
+				t.Fatalf("failure %v, asked for entries-added: %v", failure, asks)
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Error(diff)
@@ -165,6 +168,32 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
+// dialing makes connections to a server that replies data to what is not its login.
+func dialing(data []byte) func(context.Context) (net.Conn, error) {
+	return func(context.Context) (net.Conn, error) {
+		client, server := net.Pipe()
+		go replying(server, data)
+		return client, nil
+	}
+}
+
+// readAny reads a stream and a list, and checks that each ends in a reading in range or a failure, unless the whole server fails.
+func readAny(t *testing.T, r queue.Reader, data []byte) {
+	t.Helper()
+	stream := capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{Stream: capacityv1alpha1.RedisStream{Key: "s", Group: "g"}}}}
+	list := capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{List: capacityv1alpha1.RedisKeys{Keys: []string{"k"}, InFlightKeys: []string{"f"}, ArrivedTotalKey: "a"}}}}
+	results := 0
+	failure := r.Read(context.Background(), []*capacityv1alpha1.Queue{&stream, &list}, func(_ int, r queue.Reading, f *queue.Failure) {
+		results++
+		if f == nil && (r.Depth < 0 || r.InFlight == nil || *r.InFlight < 0 || r.ArrivedTotal != nil && *r.ArrivedTotal < 0) {
+			t.Errorf("%q makes %+v", data, r)
+		}
+	})
+	if failure == nil && results != 2 {
+		t.Errorf("%q: %d results and no failure", data, results)
+	}
+}
+
 // Whatever a server replies, reading a stream and a list ends in a reading in range or a failure.
 func FuzzReplies(f *testing.F) {
 	for text := range scanSeeds {
@@ -173,29 +202,87 @@ func FuzzReplies(f *testing.F) {
 	f.Add([]byte("*1\r\n*12\r\n$4\r\nname\r\n$1\r\ng\r\n$9\r\nconsumers\r\n:1\r\n$7\r\npending\r\n:4\r\n$17\r\nlast-delivered-id\r\n$3\r\n5-0\r\n" +
 		"$12\r\nentries-read\r\n:10\r\n$3\r\nlag\r\n:3\r\n:8\r\n:5\r\n+list\r\n$2\r\n17\r\n:2\r\n:2\r\n$1\r\n9\r\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		dial := func(context.Context) (net.Conn, error) {
-			client, server := net.Pipe()
-			go replying(server, data)
-			return client, nil
-		}
-		r, failure := Open(context.Background(), queue.ConnectOptions{Dial: dial, Now: time.Now})
+		r, failure := Open(context.Background(), queue.ConnectOptions{Dial: dialing(data), Now: time.Now})
 		if failure != nil {
 			t.Fatal(failure)
 		}
 		defer r.Close()
-		stream := capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{Stream: capacityv1alpha1.RedisStream{Key: "s", Group: "g"}}}}
-		list := capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{List: capacityv1alpha1.RedisKeys{Keys: []string{"k"}, InFlightKeys: []string{"f"}, ArrivedTotalKey: "a"}}}}
-		results := 0
-		failure = r.Read(context.Background(), []*capacityv1alpha1.Queue{&stream, &list}, func(_ int, r queue.Reading, f *queue.Failure) {
-			results++
-			if f == nil && (r.Depth < 0 || r.InFlight == nil || *r.InFlight < 0 || r.ArrivedTotal != nil && *r.ArrivedTotal < 0) {
-				t.Errorf("%q makes %+v", data, r)
+		readAny(t, r, data)
+	})
+}
+
+// Whatever a node or a Sentinel replies first, it is a failure, or queues can be read where that leads to.
+func FuzzTopologies(f *testing.F) {
+	for text := range scanSeeds {
+		f.Add([]byte(text))
+	}
+	f.Add([]byte("*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:7001\r\n"))
+	f.Add([]byte("*1\r\n*4\r\n:0\r\n:5\r\n*3\r\n$-1\r\n:7001\r\n$1\r\nx\r\n*3\r\n$1\r\n?\r\n:7002\r\n$1\r\ny\r\n"))
+	f.Add([]byte("*1\r\n*3\r\n:5\r\n:16384\r\n*2\r\n$1\r\nn\r\n:0\r\n"))
+	f.Add([]byte("*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n"))
+	f.Add([]byte("-MOVED 1 n:1\r\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, topology := range []capacityv1alpha1.RedisTopology{capacityv1alpha1.RedisCluster, capacityv1alpha1.RedisSentinel} {
+			r, failure := Open(context.Background(), queue.ConnectOptions{
+				Endpoint: queue.Endpoint{Topology: topology, MasterName: "m", Host: "127.0.0.1", Port: "1"}, Dial: dialing(data), Now: time.Now,
+				DialAddress: func(ctx context.Context, address string) (net.Conn, error) {
+					if _, port, err := net.SplitHostPort(address); err != nil || port == "0" {
+						t.Errorf("%q leads to %q", data, address)
+					}
+					return dialing(data)(ctx)
+				},
+			})
+			if failure != nil {
+				continue
 			}
-		})
-		if failure == nil && results != 2 {
-			t.Errorf("%q: %d results and no failure", data, results)
+			readAny(t, r, data)
+			r.Close()
 		}
 	})
+}
+
+// Whatever an error says, a redirection that is made of it is to a slot and an address that there can be.
+func FuzzRedirection(f *testing.F) {
+	for _, text := range []string{"MOVED 3999 127.0.0.1:6381", "ASK 0 redis-2.chat:6379", "MOVED 16383 :7002", "MOVED 16384 n:1", "MOVED 1 [::1]:7", "ASK 1 ::1:7", "MOVED 1 n:0", "MOVED 1 n", "MOVED", "ERR x", "MOVED 1 a@b:1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		r, ok := parseRedirection(text, "10.0.0.1")
+		if !ok {
+			return
+		}
+		host, port, err := net.SplitHostPort(r.address)
+		if n, _ := strconv.Atoi(port); err != nil || host == "" || n < 1 || n > 65535 || r.slot < 0 || r.slot >= slotCount || strings.ContainsAny(host, " /@,%") {
+			t.Errorf("%q leads to %+v", text, r)
+		}
+	})
+}
+
+func TestRedirections(t *testing.T) {
+	for text, want := range map[string]redirection{
+		"MOVED 3999 127.0.0.1:6381": {false, 3999, "127.0.0.1:6381"},
+		"ASK 0 redis-2.chat:6379":   {true, 0, "redis-2.chat:6379"},
+		"MOVED 16383 :7002":         {false, 16383, "10.0.0.1:7002"},
+		"MOVED 1 ::1:7":             {false, 1, "[::1]:7"},
+	} {
+		if got, ok := parseRedirection(text, "10.0.0.1"); !ok || got != want {
+			t.Errorf("%s: %+v, %v, want %+v", text, got, ok, want)
+		}
+	}
+	for _, text := range []string{"MOVED 16384 n:1", "MOVED 1 n:0", "MOVED 1 n", "MOVED 1 ?:1", "MOVED", "ERR x", "MOVED 1 a@b:1", "MOVED -1 n:1"} {
+		if got, ok := parseRedirection(text, "10.0.0.1"); ok {
+			t.Errorf("%s: %+v, want none", text, got)
+		}
+	}
+}
+
+// The slots are those that CLUSTER KEYSLOT tells.
+func TestSlots(t *testing.T) {
+	for key, want := range map[string]int{"": 0, "123456789": 12739, "foo": 12182, "{foo}bar": 12182, "a{foo}{b}": 12182, "foo{}": 5542, "{": 4092} {
+		if got := slotOf(key); got != want {
+			t.Errorf("%q: slot %d, want %d", key, got, want)
+		}
+	}
 }
 
 // replying lets a client log in, sends data after the first other command, and closes.

@@ -285,6 +285,117 @@ func TestCountersAgreeToTheMessage(t *testing.T) {
 	}
 }
 
+// connectTo returns a reader of a topology.
+func connectTo(t *testing.T, endpoint queue.Endpoint, address string) queue.Reader {
+	t.Helper()
+	dial := func(ctx context.Context, address string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	}
+	endpoint.Host, endpoint.Port, _ = net.SplitHostPort(address)
+	reader, failure := redisq.Open(ctx, queue.ConnectOptions{
+		Endpoint: endpoint, DialAddress: dial, Now: time.Now,
+		Dial: func(ctx context.Context) (net.Conn, error) { return dial(ctx, address) },
+	})
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	t.Cleanup(reader.Close)
+	return reader
+}
+
+// The counters account for every message of 100,000 that are sent, taken and completed while the slot of their stream moves from node to node.
+func TestCountersAgreeWhileSlotsMove(t *testing.T) {
+	messages := 100_000
+	if testing.Short() {
+		messages = 10_000
+	}
+	const round = 1000
+	cluster := servers.StartRedisCluster(t, servers.RedisOptions{})
+	reader := connectTo(t, queue.Endpoint{Topology: capacityv1alpha1.RedisCluster}, cluster.Nodes[0].Address())
+	client := cluster.Everywhere(t)
+	const key = "{orders}:stream"
+	if err := client.XGroupCreateMkStream(ctx, key, "g", "0").Err(); err != nil {
+		t.Fatal(err)
+	}
+	stream := capacityv1alpha1.RedisSource{Stream: capacityv1alpha1.RedisStream{Key: key, Group: "g"}}
+	keys := list(capacityv1alpha1.RedisKeys{Keys: []string{"{orders}:jobs", "elsewhere"}, InFlightKeys: []string{"{orders}:active"}, ArrivedTotalKey: "{orders}:in", CompletedTotalKey: "{orders}:out"})
+	check := func(sent, inFlight, done int) {
+		t.Helper()
+		for i, r := range read(t, reader, stream, keys) {
+			if r.failure != nil || r.Depth != int64(sent-done-inFlight) || *r.InFlight != int64(inFlight) || *r.ArrivedTotal != int64(sent) || r.CompletedTotal != nil && *r.CompletedTotal != int64(done) {
+				t.Fatalf("queue %d with %d sent, %d in flight, %d done: %+v", i, sent, inFlight, done, r)
+			}
+		}
+	}
+	for done := 0; done < messages; done += round {
+		pipe := client.Pipeline()
+		for i := range round {
+			pipe.XAdd(ctx, &redis.XAddArgs{Stream: key, Values: []string{"a", "b"}})
+			pipe.RPush(ctx, "{orders}:jobs", i)
+		}
+		pipe.IncrBy(ctx, "{orders}:in", round)
+		if _, err := pipe.Exec(ctx); err != nil {
+			t.Fatal(err)
+		}
+		taken := client.XReadGroup(ctx, &redis.XReadGroupArgs{Group: "g", Consumer: "c", Streams: []string{key, ">"}, Count: round, Block: -1}).Val()
+		pipe = client.Pipeline()
+		var ids []string
+		for _, m := range taken[0].Messages {
+			ids = append(ids, m.ID)
+			pipe.LMove(ctx, "{orders}:jobs", "{orders}:active", "LEFT", "RIGHT")
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			t.Fatal(err)
+		}
+		check(done+round, round, done)
+		if done/round%10 == 5 {
+			move := cluster.NewMove(t, key, (cluster.Of(t, key)+1)%len(cluster.Nodes))
+			move.Begin(t)
+			check(done+round, round, done)
+			move.Keys(t)
+			check(done+round, round, done)
+			move.End(t)
+			check(done+round, round, done)
+		}
+		pipe = client.Pipeline()
+		pipe.XAck(ctx, key, "g", ids...)
+		pipe.XTrimMaxLen(ctx, key, 0)
+		pipe.Del(ctx, "{orders}:active")
+		pipe.IncrBy(ctx, "{orders}:out", round)
+		if _, err := pipe.Exec(ctx); err != nil {
+			t.Fatal(err)
+		}
+		check(done+round, 0, done+round)
+	}
+}
+
+// Keys of one queue may be on several nodes, which are asked at once; a Sentinel leads to the master.
+func TestTopologies(t *testing.T) {
+	cluster := servers.StartRedisCluster(t, servers.RedisOptions{})
+	client := cluster.Everywhere(t)
+	var keys []string
+	for i := range 16 {
+		keys = append(keys, "jobs:"+strconv.Itoa(i))
+		client.RPush(ctx, keys[i], "1", "2")
+	}
+	client.SAdd(ctx, "busy", "1")
+	reader := connectTo(t, queue.Endpoint{Topology: capacityv1alpha1.RedisCluster}, cluster.Nodes[1].Address())
+	got := read(t, reader, list(capacityv1alpha1.RedisKeys{Keys: keys, InFlightKeys: []string{"busy", "none"}}))[0]
+	if got.failure != nil || got.Depth != 32 || *got.InFlight != 1 {
+		t.Errorf("%+v, want 32 waiting and 1 in flight", got)
+	}
+	if n := reader.Connections(); n != 4 {
+		t.Errorf("%d connections, want one to each node and one to the url's", n)
+	}
+
+	s := servers.StartRedisSentinel(t, servers.RedisSentinelOptions{})
+	s.Client(t, 0).RPush(ctx, "jobs", "1", "2", "3")
+	reader = connectTo(t, queue.Endpoint{Topology: capacityv1alpha1.RedisSentinel, MasterName: "mymaster"}, s.Sentinel.Address())
+	if got := read(t, reader, list(capacityv1alpha1.RedisKeys{Keys: []string{"jobs"}}))[0]; got.failure != nil || got.Depth != 3 {
+		t.Errorf("%+v, want 3 waiting", got)
+	}
+}
+
 // One operation reads 10,000 queues, as a poll of 10,000 QueueScalers on one server does.
 func BenchmarkRead(b *testing.B) {
 	const queues = 10_000

@@ -151,9 +151,11 @@ func keyFailure(text, command, key string) *queue.Failure {
 	case "NOPERM":
 		return queue.Fail(capacityv1alpha1.ReasonPermissionDenied, "Permit it to the user of the Secret: see ACL SETUSER",
 			"denying %s on key %q", command, key)
-	case "MOVED", "ASK", "CLUSTERDOWN":
-		return queue.Fail(capacityv1alpha1.ReasonQueueUnavailable, "Give the url of the node that has the key; redirections are not followed",
+	case "MOVED", "ASK":
+		return queue.Fail(capacityv1alpha1.ReasonQueueUnavailable, "Set redis.topology to Cluster; if it is, wait until the slot has moved",
 			"one node of a Redis Cluster, without key %q,", key)
+	case "CLUSTERDOWN":
+		return queue.Fail(capacityv1alpha1.ReasonQueueUnavailable, "See redis-cli --cluster check", "a cluster that is down for key %q", key)
 	}
 	return queue.Fail(capacityv1alpha1.ReasonQueueUnavailable, "Try that command with redis-cli", "answering %s on key %q with an error", command, key)
 }

@@ -10,29 +10,44 @@ import (
 	"github.com/queuescaler/queuescaler/internal/queue"
 )
 
-// answerStream makes a reading of what XINFO GROUPS and XLEN replied. entriesAdded asks for the stream's counter, if need be.
-func (q *question) answerStream(entriesAdded func() (*int64, *queue.Failure)) (queue.Reading, *queue.Failure) {
+// answerStream makes a reading of what XINFO GROUPS and XLEN replied, and XINFO STREAM where the stream's own counter is needed: more is true
+// where that has to be asked for. Its reply has the first and the last entry in it, which may be too large to be accepted, so it is not asked for before.
+func (q *question) answerStream() (reading queue.Reading, failure *queue.Failure, more bool) {
 	stream := &q.source.Stream
 	for i := range q.commands {
 		c := &q.commands[i]
 		if text, isReply := errorReply(c.reply.Err()); isReply {
 			if strings.HasPrefix(text, "ERR no such key") {
-				return queue.Reading{}, missing(stream, "without stream %q, which group %q is to be of,")
+				return queue.Reading{}, missing(stream, "without stream %q, which group %q is to be of,"), false
 			}
-			return queue.Reading{}, keyFailure(text, c.name, c.key)
+			return queue.Reading{}, keyFailure(text, c.name, c.key), false
 		}
 	}
 	g, found, ok := parseGroup(q.commands[0].reply.Val(), stream.Group)
 	length, ok2 := parseLength(q.commands[1].reply.Val())
 	switch {
 	case !ok || !ok2:
-		return queue.Reading{}, invalid("XINFO GROUPS")
+		return queue.Reading{}, invalid("XINFO GROUPS"), false
 	case !found:
-		return queue.Reading{}, missing(stream, "with stream %q, but without its group %q,")
+		return queue.Reading{}, missing(stream, "with stream %q, but without its group %q,"), false
 	case g.lag != nil:
-		return g.reading(*g.lag, length), nil
+		return g.reading(*g.lag, length), nil, false
+	case length == 0, g.lastDelivered == "0-0":
+		return queue.Reading{Depth: length, InFlight: &g.pending}, nil, false
+	case g.entriesRead == nil:
+		return queue.Reading{}, lagUnknown(stream), false
+	case !q.entriesAdded:
+		q.entriesAdded = true
+		return queue.Reading{}, nil, true
 	}
-	return g.readingWithoutLag(stream, length, entriesAdded)
+	added, ok := parseEntriesAdded(q.commands[2].reply.Val())
+	switch {
+	case !ok:
+		return queue.Reading{}, invalid("XINFO STREAM"), false
+	case added == nil || *added < *g.entriesRead:
+		return queue.Reading{}, lagUnknown(stream), false
+	}
+	return g.reading(*added-*g.entriesRead, length), nil, false
 }
 
 func missing(stream *capacityv1alpha1.RedisStream, what string) *queue.Failure {
@@ -52,23 +67,11 @@ func (g *group) reading(lag, length int64) queue.Reading {
 	return r
 }
 
-// readingWithoutLag finds the depth where the server does not tell it: nothing waits in an empty stream, everything for a group that read
-// nothing. While entries that the group has not read are deleted, entries-added less entries-read counts those too: that is an upper bound,
-// right again when the group has passed them. What remains are servers before 7.0, and groups made in mid-stream: there the depth is unknown.
-func (g *group) readingWithoutLag(stream *capacityv1alpha1.RedisStream, length int64, entriesAdded func() (*int64, *queue.Failure)) (queue.Reading, *queue.Failure) {
-	switch {
-	case length == 0, g.lastDelivered == "0-0":
-		return queue.Reading{Depth: length, InFlight: &g.pending}, nil
-	case g.entriesRead != nil:
-		added, failure := entriesAdded()
-		if failure != nil {
-			return queue.Reading{}, failure
-		}
-		if added != nil && *added >= *g.entriesRead {
-			return g.reading(*added-*g.entriesRead, length), nil
-		}
-	}
-	return queue.Reading{}, queue.Fail(capacityv1alpha1.ReasonQueueUnavailable,
+// lagUnknown is the failure of a stream whose depth is not told. Nothing waits in an empty stream, everything for a group that read nothing; and
+// while entries that the group has not read are deleted, entries-added less entries-read counts those too: that is an upper bound, right
+// again when the group has passed them. What remains are servers before 7.0, and groups made in mid-stream.
+func lagUnknown(stream *capacityv1alpha1.RedisStream) *queue.Failure {
+	return queue.Fail(capacityv1alpha1.ReasonQueueUnavailable,
 		"Use Redis 7.0 or later. There, a group made in mid-stream needs once: XGROUP SETID key group id ENTRIESREAD number",
 		"not telling how many entries of stream %q wait for group %q (its lag is nil)", stream.Key, stream.Group)
 }
