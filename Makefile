@@ -75,7 +75,7 @@ test-needs: ## Install what the tests need (Redis, PostgreSQL, RabbitMQ, Prometh
 	hack/test-needs.sh
 
 .PHONY: fuzz
-fuzz: ## Every fuzz target, one after the other (FUZZTIME=30s)
+fuzz: ## Every fuzz target, one on each core (FUZZTIME=30s)
 	hack/fuzz.sh
 
 .PHONY: replay-incident

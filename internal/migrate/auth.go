@@ -52,7 +52,11 @@ func (t *trigger) parameter(key string) *secretParameter {
 // that is to be made. parameters are KEDA's names of what becomes each key of ours.
 func (t *trigger) auth(field string, parameters map[string][]string) capacityv1alpha1.Auth {
 	a := t.authentication()
-	if ref := t.source.AuthenticationRef; ref != nil && a == nil {
+	ref := t.source.AuthenticationRef
+	if ref != nil && ref.Kind == "ClusterTriggerAuthentication" {
+		t.m.note("%s.auth: a QueueServer lets several namespaces use one Secret, as ClusterTriggerAuthentication %s does, and goes by serverRef in place of url, auth and tls", field, ref.Name)
+	}
+	if ref != nil && a == nil {
 		t.m.do("%s.auth: %s %s was not among the documents; put the same credentials into a Secret in this namespace, with the keys username and password, or token, and name it here", field, kindOf(ref.Kind), ref.Name)
 		return secret(t.secretName())
 	}

@@ -6,6 +6,7 @@
 package integration
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -22,8 +23,10 @@ import (
 	"github.com/nats-io/nats.go"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/test/operator"
 	"github.com/queuescaler/queuescaler/test/servers"
 )
 
@@ -130,8 +133,8 @@ func jobsConsumer(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
 	return capacityv1alpha1.QueueSource{NATSJetStream: capacityv1alpha1.NATSJetStreamSource{Server: s, Stream: "JOBS", Consumer: "workers"}}
 }
 
-// Each server is read with the right credentials, with a wrong password, and with a key that does not fit its certificate, by a
-// QueueScaler each: nothing that the operator writes tells any of them.
+// Each server is read with the right credentials, with those of a QueueServer, with a wrong password, and with a key that does not fit
+// its certificate, by a QueueScaler each: nothing that the operator writes tells any of them.
 func TestNoSecretIsTold(t *testing.T) {
 	t.Parallel()
 	for name, start := range securedServers {
@@ -145,6 +148,8 @@ func TestNoSecretIsTold(t *testing.T) {
 			w.reads("right", s, s.credentials(right), good.CA, good.Cert, good.Key)
 			w.reads("wrong", s, s.credentials(wrong), good.CA, good.Cert, good.Key)
 			w.reads("unfit", s, s.credentials(right), good.CA, good.Cert, foreign.Key)
+			w.scales("served", s.source(w.offered(s, s.credentials(right), good)))
+			w.awaitConditionOf("served", capacityv1alpha1.ConditionScalingActive, metav1.ConditionTrue, capacityv1alpha1.ReasonReadingsFresh)
 			w.awaitConditionOf("right", capacityv1alpha1.ConditionScalingActive, metav1.ConditionTrue, capacityv1alpha1.ReasonReadingsFresh)
 			w.awaitConditionOf("wrong", capacityv1alpha1.ConditionReady, metav1.ConditionFalse, capacityv1alpha1.ReasonAuthenticationFailed)
 			w.awaitConditionOf("unfit", capacityv1alpha1.ConditionReady, metav1.ConditionFalse, capacityv1alpha1.ReasonSecretInvalid)
@@ -158,6 +163,38 @@ func (w *world) reads(name string, s secured, credentials map[string]string, ca,
 	w.Helper()
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name + "-login"}, StringData: credentials})
 	w.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name + "-tls"}, Data: map[string][]byte{"ca.crt": ca, "tls.crt": cert, "tls.key": key}})
+	w.scales(name, s.source(capacityv1alpha1.Server{
+		URL:  s.url,
+		Auth: authOf(name + "-login"),
+		TLS:  &capacityv1alpha1.TLS{SecretRef: capacityv1alpha1.SecretReference{Name: name + "-tls"}},
+	}))
+}
+
+func authOf(secret string) capacityv1alpha1.Auth {
+	return capacityv1alpha1.Auth{SecretRef: capacityv1alpha1.SecretReference{Name: secret}}
+}
+
+// offered makes a QueueServer of the server, with its Secrets in the operator's namespace, and returns the reference to it.
+func (w *world) offered(s secured, credentials map[string]string, c *servers.Certificates) capacityv1alpha1.Server {
+	w.Helper()
+	name := w.namespace
+	for _, o := range []client.Object{
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name + "-login", Namespace: operator.Namespace}, StringData: credentials},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name + "-tls", Namespace: operator.Namespace}, Data: map[string][]byte{"ca.crt": c.CA, "tls.crt": c.Cert, "tls.key": c.Key}},
+		&capacityv1alpha1.QueueServer{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: capacityv1alpha1.QueueServerSpec{URL: s.url, Auth: authOf(name + "-login"),
+			TLS: &capacityv1alpha1.TLS{SecretRef: capacityv1alpha1.SecretReference{Name: name + "-tls"}}, AllowedNamespaces: []string{name}}},
+	} {
+		if err := w.client.Create(w.Context(), o); err != nil {
+			w.Fatal(err)
+		}
+		w.Cleanup(func() { _ = w.client.Delete(context.Background(), o) })
+	}
+	return capacityv1alpha1.Server{ServerRef: capacityv1alpha1.ServerReference{Name: name}}
+}
+
+// scales makes a QueueScaler of this name for the source, and its target.
+func (w *world) scales(name string, source capacityv1alpha1.QueueSource) {
+	w.Helper()
 	d := deployment(2)
 	d.Name = name
 	d.Spec.Selector.MatchLabels, d.Spec.Template.Labels = map[string]string{"app": name}, map[string]string{"app": name}
@@ -165,11 +202,7 @@ func (w *world) reads(name string, s secured, credentials map[string]string, ca,
 	qs := w.scaler(func(spec *capacityv1alpha1.QueueScalerSpec) {
 		spec.ScaleTargetRef.Name = name
 		spec.Queues[0].PollSeconds = 1
-		spec.Queues[0].QueueSource = s.source(capacityv1alpha1.Server{
-			URL:  s.url,
-			Auth: capacityv1alpha1.Auth{SecretRef: capacityv1alpha1.SecretReference{Name: name + "-login"}},
-			TLS:  &capacityv1alpha1.TLS{SecretRef: capacityv1alpha1.SecretReference{Name: name + "-tls"}},
-		})
+		spec.Queues[0].QueueSource = source
 	})
 	qs.Name = name
 	w.create(qs)
