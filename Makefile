@@ -60,7 +60,7 @@ test: test-unit test-integration ## Everything that is tested
 
 .PHONY: test-unit
 test-unit: test-needs ## Tests that need no cluster
-	go test $$(go list ./... | grep -v /test/)
+	go test -timeout 20m $$(go list ./... | grep -v /test/)
 
 # One package at a time (-p 1): most start a cluster.
 .PHONY: test-integration
