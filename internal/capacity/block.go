@@ -108,7 +108,7 @@ func (e *Estimator) measure(i int) {
 	depth, x := e.load()
 	e.latency.observe(last.at, depth, x)
 	n := float64(e.serving.Replicas) + float64(e.serving.Others)
-	saturated := depth >= 2*n*e.settings.Concurrency+1.5*e.latency.seconds*x
+	saturated := n <= e.places() && e.everywhere() >= 2*n*e.settings.Concurrency+1.5*e.latency.seconds*x
 	switch length, done := e.since(begin); {
 	case saturated && m.saturated:
 		m.lag = min(m.lag, depth/x)
@@ -157,6 +157,30 @@ func (e *Estimator) load() (depth, x float64) {
 		}
 	}
 	return depth, x
+}
+
+// everywhere is the part of the backlog that every consumer can find: of partitions, what the shallowest one has, times their number. One deep
+// partition keeps one consumer busy, and the others' idleness would look like slowness.
+func (e *Estimator) everywhere() (messages float64) {
+	for i := range e.flows {
+		messages += float64(e.flows[i].everywhere)
+	}
+	return messages
+}
+
+// places is how many replicas can work on the queues at once.
+func (e *Estimator) places() (replicas float64) {
+	for i := range e.flows {
+		perReplica := 1.0
+		if i < len(e.settings.ConsumersPerReplica) {
+			perReplica = max(1, e.settings.ConsumersPerReplica[i])
+		}
+		if !e.flows[i].shared {
+			return math.Inf(1)
+		}
+		replicas += float64(e.flows[i].consumers) / perReplica
+	}
+	return replicas
 }
 
 // end makes evidence of the block, if it is any, and begins the next one.

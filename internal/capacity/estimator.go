@@ -27,6 +27,8 @@ type ServiceRate struct {
 type Settings struct {
 	// Weights of the queues, in their order; at least 1 each.
 	Weights []float64
+	// ConsumersPerReplica are those that one replica runs of each queue with partitions, in the order of Weights; nil means 1.
+	ConsumersPerReplica []float64
 	// Concurrency is c, the number of messages one replica works on at once; at least 1.
 	Concurrency float64
 	// Block is the length of a block; 0 means DefaultBlock.
@@ -78,7 +80,7 @@ func (e *Estimator) Configure(s Settings) {
 	case s.Concurrency != e.settings.Concurrency:
 		e.block.drop(e.serving.Young)
 	}
-	e.settings = Settings{Weights: slices.Clone(s.Weights), Concurrency: max(1, s.Concurrency), Block: s.Block}
+	e.settings = Settings{Weights: slices.Clone(s.Weights), Concurrency: max(1, s.Concurrency), Block: s.Block, ConsumersPerReplica: slices.Clone(s.ConsumersPerReplica)}
 	if s.Block <= 0 {
 		e.settings.Block = DefaultBlock
 	}

@@ -78,6 +78,8 @@ type flow struct {
 	// shared: consumers share partitions, so that one that comes or goes interrupts the others. members are who they were last.
 	shared  bool
 	members uint64
+	// consumers is how many can work at once where shared, everywhere what of the backlog all of them can find.
+	consumers, everywhere int64
 	// age is the newest oldest-age, aging is true where it rises while the backlog falls: a poison message, or priorities.
 	age   time.Duration
 	aging bool
@@ -112,7 +114,7 @@ func (f *flow) observe(r queue.Reading) continuity {
 	}
 	f.observeAge(r)
 	f.observeQuiet(&p)
-	f.shared = r.MostConsumers != nil
+	f.observePartitions(r)
 	f.accumulate(&p)
 	if f.points == nil {
 		f.points = make([]point, 0, history)
@@ -168,6 +170,18 @@ func pointOf(r queue.Reading) point {
 		p.arrived, p.hasArrived = p.completed+p.depth+p.inFlight, true
 	}
 	return p
+}
+
+// observePartitions takes in what of the backlog each consumer can find.
+func (f *flow) observePartitions(r queue.Reading) {
+	f.shared, f.everywhere = r.MostConsumers != nil, max(0, r.Depth)
+	if !f.shared {
+		return
+	}
+	f.consumers = *r.MostConsumers
+	if r.ShallowestPartition != nil && *r.ShallowestPartition < f.everywhere/max(1, f.consumers) {
+		f.everywhere = max(0, *r.ShallowestPartition) * f.consumers
+	}
 }
 
 // rebalanced takes the reading's members, and is true where they are others than before.

@@ -128,6 +128,7 @@ func settingsOf(spec *capacityv1alpha1.QueueScalerSpec, block time.Duration) cap
 	settings := capacity.Settings{Concurrency: float64(or(spec.Objective.Drain.Concurrency, 1)), Block: block}
 	for i := range spec.Queues {
 		settings.Weights = append(settings.Weights, float64(or(spec.Queues[i].Weight, 1)))
+		settings.ConsumersPerReplica = append(settings.ConsumersPerReplica, float64(or(spec.Queues[i].Kafka.ConsumersPerReplica, 1)))
 	}
 	return settings
 }

@@ -169,7 +169,7 @@ func (f *feed) withSecret(failure Failure) Failure {
 func equal(a, b *Reading) bool {
 	return a.Depth == b.Depth && same(a.InFlight, b.InFlight) && same(a.ArrivedTotal, b.ArrivedTotal) &&
 		same(a.CompletedTotal, b.CompletedTotal) && same(a.RedeliveredTotal, b.RedeliveredTotal) && same(a.MostConsumers, b.MostConsumers) &&
-		same(a.DeepestPartition, b.DeepestPartition) && same(a.Members, b.Members)
+		same(a.DeepestPartition, b.DeepestPartition) && same(a.ShallowestPartition, b.ShallowestPartition) && same(a.Members, b.Members)
 }
 
 func same[T comparable](a, b *T) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }

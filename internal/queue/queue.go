@@ -35,6 +35,8 @@ type Reading struct {
 	MostConsumers *int64
 	// DeepestPartition is the largest number of messages that wait in one partition, which one consumer at a time works on. At most Depth.
 	DeepestPartition *int64
+	// ShallowestPartition is the smallest number of messages that wait in one partition: 0 where a consumer may have nothing to do, however much waits.
+	ShallowestPartition *int64
 	// Members identifies who is in the consumer group, and what it is about: with another value than before, consumers came or went. It
 	// may be some seconds older than Time.
 	Members *uint64

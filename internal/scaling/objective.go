@@ -85,11 +85,11 @@ func objectiveMet(in input) Finding {
 
 // inTime: with several objectives, the work of all queues has to fit; with one that is the drain time.
 func (in input) inTime(seconds float64) bool {
-	if in.atOnce() {
-		return true
-	}
 	if in.load.uneven {
 		return false
+	}
+	if in.atOnce() {
+		return true
 	}
 	if capacity, _ := in.capacity(); in.rateKnown() {
 		mu := in.Rate.PerReplica

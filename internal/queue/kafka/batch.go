@@ -180,8 +180,9 @@ func (t told) plausible() bool { return t.err != nil || t.offset >= 0 && t.offse
 // total is the sum over partitions.
 type total struct {
 	depth, arrived, completed int64
-	// deepest is the largest depth of one partition.
-	deepest int64
+	// deepest and shallowest are the largest and the smallest depth of one partition.
+	deepest, shallowest int64
+	partitions          int
 	// completedKnown is false where a partition has messages and no commit: its first commit would look like the completion of all before it.
 	completedKnown bool
 }
@@ -206,10 +207,14 @@ func (t *total) add(start, end, commit int64) {
 func (t *total) wait(depth int64) {
 	t.depth += depth
 	t.deepest = max(t.deepest, depth)
+	if t.shallowest = min(t.shallowest, depth); t.partitions == 0 {
+		t.shallowest = depth
+	}
+	t.partitions++
 }
 
 func (t *total) reading() queue.Reading {
-	r := queue.Reading{Depth: t.depth, ArrivedTotal: &t.arrived, DeepestPartition: &t.deepest}
+	r := queue.Reading{Depth: t.depth, ArrivedTotal: &t.arrived, DeepestPartition: &t.deepest, ShallowestPartition: &t.shallowest}
 	if t.completedKnown {
 		r.CompletedTotal = &t.completed
 	}

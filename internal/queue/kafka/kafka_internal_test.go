@@ -16,28 +16,29 @@ import (
 func TestTotal(t *testing.T) {
 	type offsets struct{ start, end, commit int64 }
 	for _, c := range []struct {
-		name                               string
-		partitions                         []offsets
-		depth, deepest, arrived, completed int64
+		name                                           string
+		partitions                                     []offsets
+		depth, deepest, shallowest, arrived, completed int64
 	}{
-		{"nothing", nil, 0, 0, 0, 0},
-		{"all completed", []offsets{{0, 10, 10}}, 0, 0, 10, 10},
-		{"some wait", []offsets{{0, 10, 4}, {0, 5, 5}}, 6, 6, 15, 9},
-		{"without a commit", []offsets{{3, 10, -1}}, 7, 7, 10, -1},
-		{"one without a commit", []offsets{{0, 10, 10}, {0, 2, -1}}, 2, 2, 12, -1},
-		{"empty, without a commit", []offsets{{7, 7, -1}}, 0, 0, 7, 7},
-		{"deleted by retention", []offsets{{8, 10, 3}}, 2, 2, 10, 3},
-		{"unevenly", []offsets{{0, 10, 7}, {0, 9, 1}, {5, 9, -1}}, 15, 8, 28, -1},
-		{"committed beyond the end", []offsets{{0, 10, 12}}, 0, 0, 10, 10},
-		{"start beyond the end", []offsets{{12, 10, 4}}, 0, 0, 12, 4},
+		{"nothing", nil, 0, 0, 0, 0, 0},
+		{"all completed", []offsets{{0, 10, 10}}, 0, 0, 0, 10, 10},
+		{"some wait", []offsets{{0, 10, 4}, {0, 5, 5}}, 6, 6, 0, 15, 9},
+		{"without a commit", []offsets{{3, 10, -1}}, 7, 7, 7, 10, -1},
+		{"one without a commit", []offsets{{0, 10, 10}, {0, 2, -1}}, 2, 2, 0, 12, -1},
+		{"empty, without a commit", []offsets{{7, 7, -1}}, 0, 0, 0, 7, 7},
+		{"deleted by retention", []offsets{{8, 10, 3}}, 2, 2, 2, 10, 3},
+		{"unevenly", []offsets{{0, 10, 7}, {0, 9, 1}, {5, 9, -1}}, 15, 8, 3, 28, -1},
+		{"committed beyond the end", []offsets{{0, 10, 12}}, 0, 0, 0, 10, 10},
+		{"start beyond the end", []offsets{{12, 10, 4}}, 0, 0, 0, 12, 4},
 	} {
 		sum := total{completedKnown: true}
 		for _, p := range c.partitions {
 			sum.add(p.start, p.end, p.commit)
 		}
 		r := sum.reading()
-		if r.Depth != c.depth || *r.DeepestPartition != c.deepest || *r.ArrivedTotal != c.arrived || (r.CompletedTotal == nil) != (c.completed < 0) || r.CompletedTotal != nil && *r.CompletedTotal != c.completed {
-			t.Errorf("%s: depth %d, deepest %d, arrived %d, completed %v; want %d, %d, %d, %d", c.name, r.Depth, *r.DeepestPartition, *r.ArrivedTotal, r.CompletedTotal, c.depth, c.deepest, c.arrived, c.completed)
+		if r.Depth != c.depth || *r.DeepestPartition != c.deepest || *r.ShallowestPartition != c.shallowest || *r.ArrivedTotal != c.arrived || (r.CompletedTotal == nil) != (c.completed < 0) || r.CompletedTotal != nil && *r.CompletedTotal != c.completed {
+			t.Errorf("%s: depth %d, deepest %d, shallowest %d, arrived %d, completed %v; want %d, %d, %d, %d, %d",
+				c.name, r.Depth, *r.DeepestPartition, *r.ShallowestPartition, *r.ArrivedTotal, r.CompletedTotal, c.depth, c.deepest, c.shallowest, c.arrived, c.completed)
 		}
 	}
 }

@@ -4,6 +4,10 @@
 package natsjs
 
 import (
+	"encoding/base64"
+	"slices"
+	"strings"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
@@ -27,7 +31,9 @@ func loginOf(o *queue.ConnectOptions) (l login, failure *queue.Failure) {
 		if l.jwt, err = nkeys.ParseDecoratedJWT(creds); err == nil {
 			l.key, err = nkeys.ParseDecoratedUserNKey(creds)
 		}
-		if err != nil || l.jwt == "" {
+		// Without its frame the library takes all of the file for the JWT, which is sent: it might hold the seed.
+		if err != nil || !isJWT(l.jwt) {
+			l.jwt = ""
 			return l, malformed("a credentials file in the key creds", "as nsc generate creds writes it")
 		}
 	case o.NKey != "":
@@ -41,6 +47,15 @@ func loginOf(o *queue.ConnectOptions) (l login, failure *queue.Failure) {
 		}
 	}
 	return l, nil
+}
+
+// isJWT reports whether text has the form of a JWT: three parts of base64 between dots.
+func isJWT(text string) bool {
+	parts := strings.Split(text, ".")
+	return len(parts) == 3 && !slices.ContainsFunc(parts, func(part string) bool {
+		_, err := base64.RawURLEncoding.DecodeString(part)
+		return part == "" || err != nil
+	})
 }
 
 func malformed(what, as string) *queue.Failure {

@@ -5,6 +5,7 @@ package natsjs
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -28,6 +29,8 @@ func FuzzLogin(f *testing.F) {
 	f.Add(decorated("", string(seed)), "")
 	f.Add(decorated("a.b.c", ""), "")
 	f.Add("-----BEGIN NATS USER JWT-----", "")
+	f.Add(string(seed), "")
+	f.Add("hello\n"+string(seed), "")
 	f.Add("", string(seed))
 	f.Add("", "SU")
 	f.Add("", string(bytes.ToLower(seed)))
@@ -46,6 +49,10 @@ func FuzzLogin(f *testing.F) {
 		}
 		if l.key == nil {
 			return
+		}
+		// The JWT is sent, the seed never is.
+		if own, err := l.key.Seed(); err != nil || strings.Contains(l.jwt, string(own)) {
+			t.Errorf("the seed would be sent (%v)", err)
 		}
 		if _, err := options.SignatureCB([]byte("nonce")); err != nil {
 			t.Error(err)
