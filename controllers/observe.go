@@ -146,14 +146,19 @@ func (r *QueueScalerReconciler) sources(ctx context.Context, seen *decision.Obse
 	}
 	queues := decision.Sources(&seen.QueueScaler.Spec)
 	sources := make([]queue.Source, len(queues))
+	resolved := true
 	for i := range queues {
 		var err error
 		if sources[i], err = r.Servers.Resolve(&queues[i], seen.QueueScaler.Namespace, find); err != nil {
 			return nil, fmt.Errorf("find the QueueServer of queue %s: %w", queues[i].Name, err)
 		}
+		resolved = resolved && sources[i].Refused == nil
 		if sources[i].QueueServer != "" {
 			seen.QueueServers += sources[i].QueueServer + " " + queue.ServerOf(&sources[i].Queue.QueueSource).URL + "\n"
 		}
+	}
+	if !resolved {
+		seen.QueueServers = "" // not known at present
 	}
 	return sources, nil
 }

@@ -6,7 +6,7 @@ package v1alpha1
 // KafkaSource is a topic and the consumer group that reads it.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.url) || self.url.matches('^kafka://[^,/]+$')",message="kafka.url must be kafka:// and one bootstrap address, for example kafka://kafka.chat:9092; the other brokers are learnt from it"
-// +kubebuilder:validation:XValidation:rule="has(self.serverRef) || has(self.auth) == has(self.mechanism)",message="kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
+// +kubebuilder:validation:XValidation:rule="has(self.auth) == has(self.mechanism)",message="kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
 type KafkaSource struct {
 	Server `json:",inline"`
 
@@ -37,7 +37,7 @@ type KafkaSource struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000
 	ConsumersPerReplica int32 `json:"consumersPerReplica,omitempty"`
-	// mechanism of SASL by which auth is used, or that of the QueueServer: Plain (which sends the password itself; use it with tls), ScramSHA256 or ScramSHA512.
+	// mechanism of SASL by which auth is used: Plain (which sends the password itself; use it with tls), ScramSHA256 or ScramSHA512.
 	// +optional
 	Mechanism KafkaMechanism `json:"mechanism,omitempty"`
 }

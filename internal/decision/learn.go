@@ -18,7 +18,7 @@ import (
 // of the driver, where the spec has one.
 func (s *Memory) Learn(seen *Observation, readings [][]queue.Reading) {
 	s.Capacity.Configure(settingsOf(&seen.QueueScaler.Spec, s.Block))
-	if s.specGeneration != seen.QueueScaler.Generation || s.queueServers != seen.QueueServers {
+	if s.specGeneration != seen.QueueScaler.Generation || seen.QueueServers != "" && s.queueServers != seen.QueueServers {
 		// A queue may be read from another source now: what it told before is no past of the new one.
 		for i := range seen.QueueScaler.Spec.Queues {
 			s.Capacity.Restart(i)

@@ -44,7 +44,7 @@ type Observation struct {
 	Samples []queue.Sample
 	// Driver is the driver's newest reading; nil where the spec has none. Nothing that is done depends on it.
 	Driver *queue.Sample
-	// QueueServers are names and urls of the QueueServers that the queues and the driver name, as a text to be compared.
+	// QueueServers are names and urls of the QueueServers that the queues and the driver name, as a text to be compared; empty where there are none, or not all are known.
 	QueueServers string
 
 	Slots []standby.Slot

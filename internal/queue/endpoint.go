@@ -83,6 +83,13 @@ var kinds = map[string]map[string]scheme{
 // sentinelPort is where Sentinels of Redis listen, unless a url says otherwise.
 const sentinelPort = "26379"
 
+// sources are the kinds of servers by the names that a QueueServer has for them.
+var sources = map[capacityv1alpha1.QueueServerSource]string{
+	capacityv1alpha1.SourceNATSJetStream: KindNATS, capacityv1alpha1.SourceRedis: KindRedis, capacityv1alpha1.SourceRabbitMQ: KindRabbitMQ,
+	capacityv1alpha1.SourceKafka: KindKafka, capacityv1alpha1.SourcePostgreSQL: KindPostgreSQL, capacityv1alpha1.SourcePrometheus: KindPrometheus,
+	capacityv1alpha1.SourceAWSSQS: KindSQS, capacityv1alpha1.SourceHTTP: KindHTTP, capacityv1alpha1.SourceExternal: KindExternal,
+}
+
 // examples are urls for people.
 var examples = map[string]string{
 	KindNATS:       "nats://nats.chat:4222",
@@ -147,10 +154,6 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 	}
 	e.Topology, e.MasterName = topologyOf(&q.Redis), q.Redis.MasterName
 	e.Port = cmp.Or(e.Port, e.defaultPort())
-	if e.Kind == KindKafka && e.Mechanism == "" && server.Auth.SecretRef.Name != "" {
-		return Endpoint{}, &Failure{Reason: capacityv1alpha1.ReasonAuthenticationFailed, Subject: source.via(e.URL()), What: "without a mechanism of SASL to log in by",
-			Remedy: "Set kafka.mechanism of queue " + q.Name + " to Plain, ScramSHA256 or ScramSHA512"}
-	}
 	if wrong := e.wrongPath(); wrong != "" {
 		return refuse(wrong)
 	}
@@ -161,7 +164,9 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 		e.ServerName = nameToVerify(e.Host, server.TLS)
 	}
 	if ip, err := netip.ParseAddr(e.Host); err == nil && refused(ip) {
-		return Endpoint{}, addressRefused()
+		failure := addressRefused()
+		failure.Subject = source.subject()
+		return Endpoint{}, failure
 	}
 	return e, nil
 }

@@ -160,7 +160,7 @@ func (f *feed) withSecret(failure Failure) Failure {
 	case f.auth.Name != "":
 		failure.Remedy = "Correct " + f.source.via(subjectOf(f.auth)) + "; it is read again by itself"
 	case f.endpoint.Kind != KindSQS:
-		failure.Remedy = "Name a Secret with credentials in auth.secretRef"
+		failure.Remedy = "Name a Secret with credentials in " + f.source.via("auth.secretRef")
 	}
 	return failure
 }

@@ -147,7 +147,7 @@ func (p *Pool) readSecret(ctx context.Context, name types.NamespacedName) (map[s
 		auth, tls = p.authIdentity(name, data), p.tlsIdentity(name, data)
 	case apierrors.IsNotFound(err):
 		failure = &Failure{Reason: capacityv1alpha1.ReasonSecretMissing, Subject: subjectOf(name), What: "missing",
-			Remedy: "Create it in the QueueScaler's namespace, or correct secretRef"}
+			Remedy: "Create it there, or correct secretRef"}
 	case apierrors.IsForbidden(err):
 		failure = &Failure{Reason: capacityv1alpha1.ReasonPermissionDenied, Subject: subjectOf(name), What: "forbidden to the operator",
 			Remedy: "Let the operator get Secrets in this namespace"}

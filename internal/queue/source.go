@@ -57,6 +57,7 @@ func (rules ServerRules) Resolve(q *capacityv1alpha1.Queue, namespace string, fi
 	source := Source{Queue: q, QueueServer: name, SecretNamespace: rules.Namespace}
 	if source.Refused = rules.refuse(q, name, server, namespace); source.Refused == nil {
 		source.Queue = q.DeepCopy()
+		source.Queue.Kafka.Mechanism = server.Spec.Mechanism
 		*ServerOf(&source.Queue.QueueSource) = capacityv1alpha1.Server{URL: server.Spec.URL, Auth: server.Spec.Auth, TLS: server.Spec.TLS.DeepCopy()}
 	}
 	return source, nil
@@ -71,11 +72,19 @@ func (rules ServerRules) refuse(q *capacityv1alpha1.Queue, name string, server *
 	case !server.Spec.Allows(namespace):
 		return &Failure{Reason: capacityv1alpha1.ReasonQueueServerDenied, Subject: subject, What: "closed to namespace " + namespace,
 			Remedy: "Ask its owner to add that to allowedNamespaces"}
+	case sources[server.Spec.Source] != kindOf(&q.QueueSource):
+		return &Failure{Reason: capacityv1alpha1.ReasonAddressRefused, Subject: subject, What: "meant for another source than that of queue " + q.Name + ",",
+			Remedy: "Correct serverRef.name: kubectl get queueservers"}
 	case rules.Namespace == "" && (server.Spec.Auth.SecretRef.Name != "" || server.Spec.TLS != nil && server.Spec.TLS.SecretRef.Name != ""):
 		return &Failure{Reason: capacityv1alpha1.ReasonSecretMissing, Subject: "the Secret of " + subject, What: "nowhere, because the operator does not know its own namespace,",
 			Remedy: "Start the operator with --namespace"}
 	}
 	return nil
+}
+
+func kindOf(s *capacityv1alpha1.QueueSource) string {
+	kind, _ := serverOf(s)
+	return kind
 }
 
 // subject is the url for messages, which say what it is the url of.

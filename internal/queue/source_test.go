@@ -19,7 +19,7 @@ func byServer(name string) capacityv1alpha1.Queue {
 }
 
 func queueServer(url, secret string, namespaces ...string) *capacityv1alpha1.QueueServer {
-	return &capacityv1alpha1.QueueServer{Spec: capacityv1alpha1.QueueServerSpec{URL: url, Auth: authBy(secret), AllowedNamespaces: namespaces}}
+	return &capacityv1alpha1.QueueServer{Spec: capacityv1alpha1.QueueServerSpec{Source: capacityv1alpha1.SourceRedis, URL: url, Auth: authBy(secret), AllowedNamespaces: namespaces}}
 }
 
 func TestQueueServersAreFoundAndRefused(t *testing.T) {
@@ -28,7 +28,9 @@ func TestQueueServersAreFoundAndRefused(t *testing.T) {
 		"some":   queueServer("redis://r", "", "shop", "cha*"),
 		"closed": queueServer("redis://r", "", "shop", "ch", "chatter", "chat-*"),
 		"secret": queueServer("redis://r", "creds", "chat"),
+		"other":  queueServer("redis://r", "", "*"),
 	}
+	known["other"].Spec.Source = capacityv1alpha1.SourceHTTP
 	find := func(name string) (*capacityv1alpha1.QueueServer, error) { return known[name], nil }
 	rules := queue.ServerRules{Namespace: "queuescaler-system", Inline: queue.InlineForbid}
 	for _, c := range []struct {
@@ -40,6 +42,7 @@ func TestQueueServersAreFoundAndRefused(t *testing.T) {
 		{rules, byServer("some"), ""},
 		{rules, byServer("secret"), ""},
 		{rules, byServer("closed"), capacityv1alpha1.ReasonQueueServerDenied},
+		{rules, byServer("other"), capacityv1alpha1.ReasonAddressRefused},
 		{rules, byServer("none"), capacityv1alpha1.ReasonQueueServerMissing},
 		{rules, listQueue("redis://r", "jobs"), capacityv1alpha1.ReasonAddressRefused},
 		{queue.ServerRules{}, listQueue("redis://r", "jobs"), ""},

@@ -79,30 +79,31 @@ func server(fields string) string { return "{kind: QueueServer, spec: {" + field
 
 // What is said more than once.
 const (
-	saySecret     = "secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
-	saySource     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, external, awsSQS and http must be set; a further queue is a further entry of queues"
-	sayBootstrap  = "kafka.url must be kafka:// and one bootstrap address, for example kafka://kafka.chat:9092; the other brokers are learnt from it"
-	sayTopic      = "kafka.topic must be the name of one topic: letters, digits, '.', '_' and '-'; a further topic is a further entry of queues"
-	sayMechanism  = "kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
-	sayForm       = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
-	sayMaster     = "redis.masterName and topology Sentinel need each other; set masterName to the name that the Sentinels know the master by, and topology to Sentinel"
-	sayDriver     = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, external, awsSQS and http must be set"
-	sayServer     = "exactly one of url and serverRef must be set; give the server's url, or the name of a QueueServer in serverRef"
-	sayServerAuth = "auth and tls must not be set beside serverRef, because the QueueServer has its own; remove them"
-	sayServerRef  = "serverRef.name must be the name of a QueueServer: lowercase letters, digits, '-' and '.'"
-	sayDriverName = "driver.name must consist of lowercase letters, digits and '-', at most 63; it names the unit of user work in messages, such as orders"
-	sayObjective  = "exactly one of objective.drain and objective.backlog must be set"
-	sayPgURL      = "postgreSQL.url must begin with postgres:// or postgresql:// and end with the database, for example postgres://db.shop:5432/orders"
-	sayPgQuery    = "postgreSQL.query must be one SELECT, so it has to begin with SELECT or WITH, for example SELECT count(*) AS depth FROM jobs WHERE state = 'waiting'"
-	sayPgDriver   = "driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
-	sayExternal   = "external.url must be grpc:// or grpcs:// (TLS), a host and a port, for example grpc://scaler.chat:9090"
-	sayJSONPath   = "must be names and indices with dots between them, such as stats.waiting, queues.0.waiting or queues.#(name==\"mail\").waiting; what of gjson makes much of little is not accepted: none of @ ! * ? % ~ { } [ ], no #. and no query within a query"
-	sayHTTPPath   = "http.path must stay below the url and be escaped: without '..', '#' and blanks, for example /queues/mail"
-	sayQueueName  = "queues[].name must consist of lowercase letters, digits and '-', at most 63; it names the queue here and need not be the server's name for it"
-	sayStream     = "natsJetStream.stream must be a stream's name: no spaces, '.', '*', '>', '/' or backslash"
-	sayConsumer   = "natsJetStream.consumer must be a durable consumer's name: no spaces, '.', '*', '>', '/' or backslash"
-	sayPrior      = `objective.drain.messagesPerSecondPerReplica must be a decimal above 0 and at most 1000000, such as "8" or "0.25"`
-	sayTolerance  = `tolerance must be between 0 and 1, such as "0.05"`
+	saySecret          = "secretRef.name must be the name of a Secret in this namespace: lowercase letters, digits, '-' and '.'; Secrets of other namespaces cannot be used"
+	saySource          = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, external, awsSQS and http must be set; a further queue is a further entry of queues"
+	sayBootstrap       = "kafka.url must be kafka:// and one bootstrap address, for example kafka://kafka.chat:9092; the other brokers are learnt from it"
+	sayTopic           = "kafka.topic must be the name of one topic: letters, digits, '.', '_' and '-'; a further topic is a further entry of queues"
+	sayMechanism       = "kafka.auth and kafka.mechanism need each other; set mechanism to Plain, ScramSHA256 or ScramSHA512, and name the Secret with username and password in kafka.auth.secretRef"
+	sayForm            = "exactly one of redis.list, redis.sortedSet and redis.stream must be set"
+	sayMaster          = "redis.masterName and topology Sentinel need each other; set masterName to the name that the Sentinels know the master by, and topology to Sentinel"
+	sayDriver          = "exactly one of natsJetStream, redis, rabbitMQ, kafka, postgreSQL, prometheus, external, awsSQS and http must be set"
+	sayServer          = "exactly one of url and serverRef must be set; give the server's url, or the name of a QueueServer in serverRef"
+	sayServerAuth      = "auth and tls must not be set beside serverRef, because the QueueServer has its own; remove them"
+	sayServerMechanism = "mechanism is for Kafka with auth, and needed there; set it to Plain, ScramSHA256 or ScramSHA512, or remove it"
+	sayServerRef       = "serverRef.name must be the name of a QueueServer: lowercase letters, digits, '-' and '.'"
+	sayDriverName      = "driver.name must consist of lowercase letters, digits and '-', at most 63; it names the unit of user work in messages, such as orders"
+	sayObjective       = "exactly one of objective.drain and objective.backlog must be set"
+	sayPgURL           = "postgreSQL.url must begin with postgres:// or postgresql:// and end with the database, for example postgres://db.shop:5432/orders"
+	sayPgQuery         = "postgreSQL.query must be one SELECT, so it has to begin with SELECT or WITH, for example SELECT count(*) AS depth FROM jobs WHERE state = 'waiting'"
+	sayPgDriver        = "driver.postgreSQL.query needs a column arrived_total, because the depth of a queue does not tell how much arrived; select a count of all that ever arrived under that name"
+	sayExternal        = "external.url must be grpc:// or grpcs:// (TLS), a host and a port, for example grpc://scaler.chat:9090"
+	sayJSONPath        = "must be names and indices with dots between them, such as stats.waiting, queues.0.waiting or queues.#(name==\"mail\").waiting; what of gjson makes much of little is not accepted: none of @ ! * ? % ~ { } [ ], no #. and no query within a query"
+	sayHTTPPath        = "http.path must stay below the url and be escaped: without '..', '#' and blanks, for example /queues/mail"
+	sayQueueName       = "queues[].name must consist of lowercase letters, digits and '-', at most 63; it names the queue here and need not be the server's name for it"
+	sayStream          = "natsJetStream.stream must be a stream's name: no spaces, '.', '*', '>', '/' or backslash"
+	sayConsumer        = "natsJetStream.consumer must be a durable consumer's name: no spaces, '.', '*', '>', '/' or backslash"
+	sayPrior           = `objective.drain.messagesPerSecondPerReplica must be a decimal above 0 and at most 1000000, such as "8" or "0.25"`
+	sayTolerance       = `tolerance must be between 0 and 1, such as "0.05"`
 )
 
 // accepted are changes that make a valid object.
@@ -118,7 +119,9 @@ var accepted = []struct{ name, change string }{
 	{"TLS with the system's CAs", workers("tls: {}")},
 	{"several NATS servers", nats(`url: "nats://a:4222,nats://b:4222", stream: S, consumer: c`)},
 	{"NATS by a QueueServer", nats("serverRef: {name: chat.nats}, stream: S, consumer: c")},
-	{"Kafka by a QueueServer with credentials", kafkaAt("serverRef: {name: kafka}, topic: t, group: g, mechanism: ScramSHA256")},
+	{"Kafka by a QueueServer", kafkaAt("serverRef: {name: kafka}, topic: t, group: g")},
+	{"QueueServer for Kafka", server("source: Kafka, url: 'kafka://k', mechanism: ScramSHA256, auth: {secretRef: {name: kafka}}")},
+	{"QueueServer for Kafka without credentials", server("source: Kafka, url: 'kafka://k'")},
 	{"driver by a QueueServer", driver("natsJetStream: {serverRef: {name: chat-nats}, stream: S, consumer: c}")},
 	{"QueueServer", server("")},
 	{"QueueServer with everything", server(`url: "tls://n", auth: {secretRef: {name: nats-reader}}, tls: {secretRef: {name: ca}, serverName: nats.chat}, allowedNamespaces: [chat, "team-*", "*"]`)},
@@ -368,6 +371,11 @@ var refused = []struct {
 	{"TLS beside a QueueServer", redisAt("serverRef: {name: r}, tls: {}, list: {keys: [a]}"), []string{"spec.queues[0].redis", sayServerAuth}},
 	{"QueueServer by a name that is none", nats("serverRef: {name: Chat_NATS}, stream: S, consumer: c"), []string{"spec.queues[0].natsJetStream.serverRef.name", sayServerRef}},
 	{"QueueServer with a password in its url", server(`url: "nats://me:secret@n:4222"`), []string{"spec", "url must not carry credentials; put them into a Secret in the operator's namespace and name it in auth.secretRef"}},
+	{"mechanism beside a QueueServer", kafkaAt("serverRef: {name: kafka}, topic: t, group: g, mechanism: ScramSHA256"), []string{"spec.queues[0].kafka", sayMechanism}},
+	{"QueueServer for Kafka without a mechanism", server("source: Kafka, url: 'kafka://k', auth: {secretRef: {name: kafka}}"), []string{"spec", sayServerMechanism}},
+	{"QueueServer for NATS with a mechanism", server("mechanism: Plain, auth: {secretRef: {name: nats}}"), []string{"spec", sayServerMechanism}},
+	{"QueueServer for nothing", server("source: null"), []string{"spec.source", "Required value"}},
+	{"QueueServer for something else", server("source: MQTT"), []string{"spec.source", "Unsupported value"}},
 	{"QueueServer without a scheme", server(`url: "nats.chat:4222"`), []string{"spec", "url must begin with a scheme and a host, as in the url of the queues that it is for, for example nats://nats.chat:4222"}},
 	{"QueueServer for nobody", server("allowedNamespaces: []"), []string{"spec.allowedNamespaces", "should have at least 1 items"}},
 	{"QueueServer without namespaces", server("allowedNamespaces: null"), []string{"spec.allowedNamespaces", "Required value"}},

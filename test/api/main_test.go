@@ -132,6 +132,7 @@ apiVersion: capacity.queuescaler.io/v1alpha1
 kind: QueueServer
 metadata: {name: chat-nats}
 spec:
+  source: NATSJetStream
   url: nats://nats.messaging:4222
   allowedNamespaces: [chat]
 `

@@ -317,7 +317,7 @@ func TestQueueServer(t *testing.T) {
 	t.Cleanup(func() { _ = w.client.Delete(context.Background(), secret) })
 	offer := func() *capacityv1alpha1.QueueServer {
 		s := &capacityv1alpha1.QueueServer{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}, Spec: capacityv1alpha1.QueueServerSpec{
-			URL: server.URL(), Auth: capacityv1alpha1.Auth{SecretRef: capacityv1alpha1.SecretReference{Name: w.namespace}}, AllowedNamespaces: []string{w.namespace}}}
+			Source: capacityv1alpha1.SourceRedis, URL: server.URL(), Auth: capacityv1alpha1.Auth{SecretRef: capacityv1alpha1.SecretReference{Name: w.namespace}}, AllowedNamespaces: []string{w.namespace}}}
 		if err := w.client.Create(t.Context(), s); err != nil {
 			t.Fatal(err)
 		}

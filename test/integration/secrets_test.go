@@ -32,6 +32,7 @@ import (
 
 // secured is a server that speaks TLS and asks for credentials, and a queue on it.
 type secured struct {
+	kind   capacityv1alpha1.QueueServerSource
 	url    string
 	source func(capacityv1alpha1.Server) capacityv1alpha1.QueueSource
 	// credentials are the Secret's, with this password, key or token.
@@ -49,19 +50,19 @@ func bearer(token string) map[string]string { return map[string]string{"token": 
 var securedServers = map[string]func(t *testing.T, c *servers.Certificates, password string) secured{
 	"redis": func(t *testing.T, c *servers.Certificates, password string) secured {
 		r := servers.StartRedis(t, servers.RedisOptions{TLS: c, ClientCertificates: true, ACL: []string{"user reader on >" + password + " ~jobs +llen"}})
-		return secured{r.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
+		return secured{capacityv1alpha1.SourceRedis, r.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
 			return capacityv1alpha1.QueueSource{Redis: capacityv1alpha1.RedisSource{Server: s, List: capacityv1alpha1.RedisKeys{Keys: []string{"jobs"}}}}
 		}, login}
 	},
 	"nats": func(t *testing.T, c *servers.Certificates, password string) secured {
 		n := servers.StartNATS(t, servers.NATSOptions{TLS: c, ClientCertificates: true, Users: []*server.User{{Username: "reader", Password: password}}})
 		addConsumer(t, jetStream(t, n, nats.UserInfo("reader", password), nats.RootCAs(c.CAFile), nats.ClientCert(c.CertFile, c.KeyFile)))
-		return secured{n.URL(), jobsConsumer, login}
+		return secured{capacityv1alpha1.SourceNATSJetStream, n.URL(), jobsConsumer, login}
 	},
 	"nats by token": func(t *testing.T, c *servers.Certificates, token string) secured {
 		n := servers.StartNATS(t, servers.NATSOptions{TLS: c, ClientCertificates: true, Token: token})
 		addConsumer(t, jetStream(t, n, nats.Token(token), nats.RootCAs(c.CAFile), nats.ClientCert(c.CertFile, c.KeyFile)))
-		return secured{n.URL(), jobsConsumer, bearer}
+		return secured{capacityv1alpha1.SourceNATSJetStream, n.URL(), jobsConsumer, bearer}
 	},
 	"rabbitmq": func(t *testing.T, c *servers.Certificates, password string) secured {
 		r, err := servers.NewRabbitMQ(c)
@@ -79,7 +80,7 @@ var securedServers = map[string]func(t *testing.T, c *servers.Certificates, pass
 		); err != nil {
 			t.Fatal(err)
 		}
-		return secured{r.SecureURL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
+		return secured{capacityv1alpha1.SourceRabbitMQ, r.SecureURL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
 			return capacityv1alpha1.QueueSource{RabbitMQ: capacityv1alpha1.RabbitMQSource{Server: s, Queue: "jobs"}}
 		}, login}
 	},
@@ -87,7 +88,7 @@ var securedServers = map[string]func(t *testing.T, c *servers.Certificates, pass
 		k := servers.StartKafka(t, servers.KafkaOptions{TLS: c, ClientCertificates: true, Admin: password})
 		k.Fill(t, "jobs", 1, 1)
 		k.Commit(t, "workers", "jobs", 1)
-		return secured{k.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
+		return secured{capacityv1alpha1.SourceKafka, k.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
 			return capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{Server: s, Topic: "jobs", Group: "workers", Mechanism: capacityv1alpha1.KafkaPlain}}
 		}, func(password string) map[string]string {
 			return map[string]string{"username": "admin", "password": password}
@@ -96,34 +97,34 @@ var securedServers = map[string]func(t *testing.T, c *servers.Certificates, pass
 	"postgresql": func(t *testing.T, c *servers.Certificates, password string) secured {
 		p := servers.StartPostgreSQL(t, servers.PostgreSQLOptions{TLS: c, ClientCertificates: true})
 		p.Exec(t, "CREATE ROLE reader LOGIN PASSWORD '"+password+"'")
-		return secured{p.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
+		return secured{capacityv1alpha1.SourcePostgreSQL, p.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
 			return capacityv1alpha1.QueueSource{PostgreSQL: capacityv1alpha1.PostgreSQLSource{Server: s, Query: "SELECT 0 AS depth"}}
 		}, login}
 	},
 	"prometheus": func(t *testing.T, c *servers.Certificates, password string) secured {
 		p := servers.StartPrometheus(t, servers.PrometheusOptions{TLS: c, Username: "reader", Password: password})
-		return secured{p.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
+		return secured{capacityv1alpha1.SourcePrometheus, p.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
 			return capacityv1alpha1.QueueSource{Prometheus: capacityv1alpha1.PrometheusSource{Server: s, DepthQuery: "vector(0)"}}
 		}, login}
 	},
 	"http": func(t *testing.T, c *servers.Certificates, password string) secured {
 		h := servers.StartHTTP(t, servers.HTTPOptions{TLS: c, Username: "reader", Password: password})
 		h.Set("/jobs", http.StatusOK, `{"waiting":0}`)
-		return secured{h.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
+		return secured{capacityv1alpha1.SourceHTTP, h.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
 			return capacityv1alpha1.QueueSource{HTTP: capacityv1alpha1.HTTPSource{Server: s, Path: "/jobs", DepthPath: "waiting"}}
 		}, login}
 	},
 	"external": func(t *testing.T, c *servers.Certificates, token string) secured {
 		e := servers.StartExternal(t, servers.ExternalOptions{TLS: c, Clients: true, Token: token, Push: true})
 		e.Set("jobs", 0)
-		return secured{e.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
+		return secured{capacityv1alpha1.SourceExternal, e.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
 			return capacityv1alpha1.QueueSource{External: capacityv1alpha1.ExternalSource{Server: s, Metadata: map[string]capacityv1alpha1.ExternalValue{"queue": "jobs"}}}
 		}, bearer}
 	},
 	"aws sqs": func(t *testing.T, c *servers.Certificates, key string) secured {
 		q := servers.StartSQS(t, servers.SQSOptions{TLS: c, Users: []servers.SQSUser{{AccessKeyID: "reader", SecretAccessKey: key}}})
 		q.Create(t, "jobs")
-		return secured{q.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
+		return secured{capacityv1alpha1.SourceAWSSQS, q.URL(), func(s capacityv1alpha1.Server) capacityv1alpha1.QueueSource {
 			return capacityv1alpha1.QueueSource{AwsSQS: capacityv1alpha1.AWSSQSSource{Server: s, Queue: "jobs", Region: servers.SQSRegion}}
 		}, login}
 	},
@@ -148,7 +149,9 @@ func TestNoSecretIsTold(t *testing.T) {
 			w.reads("right", s, s.credentials(right), good.CA, good.Cert, good.Key)
 			w.reads("wrong", s, s.credentials(wrong), good.CA, good.Cert, good.Key)
 			w.reads("unfit", s, s.credentials(right), good.CA, good.Cert, foreign.Key)
-			w.scales("served", s.source(w.offered(s, s.credentials(right), good)))
+			served := s.source(w.offered(s, s.credentials(right), good))
+			served.Kafka.Mechanism = "" // the QueueServer has it
+			w.scales("served", served)
 			w.awaitConditionOf("served", capacityv1alpha1.ConditionScalingActive, metav1.ConditionTrue, capacityv1alpha1.ReasonReadingsFresh)
 			w.awaitConditionOf("right", capacityv1alpha1.ConditionScalingActive, metav1.ConditionTrue, capacityv1alpha1.ReasonReadingsFresh)
 			w.awaitConditionOf("wrong", capacityv1alpha1.ConditionReady, metav1.ConditionFalse, capacityv1alpha1.ReasonAuthenticationFailed)
@@ -177,11 +180,11 @@ func authOf(secret string) capacityv1alpha1.Auth {
 // offered makes a QueueServer of the server, with its Secrets in the operator's namespace, and returns the reference to it.
 func (w *world) offered(s secured, credentials map[string]string, c *servers.Certificates) capacityv1alpha1.Server {
 	w.Helper()
-	name := w.namespace
+	name, mechanism := w.namespace, s.source(capacityv1alpha1.Server{}).Kafka.Mechanism
 	for _, o := range []client.Object{
 		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name + "-login", Namespace: operator.Namespace}, StringData: credentials},
 		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name + "-tls", Namespace: operator.Namespace}, Data: map[string][]byte{"ca.crt": c.CA, "tls.crt": c.Cert, "tls.key": c.Key}},
-		&capacityv1alpha1.QueueServer{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: capacityv1alpha1.QueueServerSpec{URL: s.url, Auth: authOf(name + "-login"),
+		&capacityv1alpha1.QueueServer{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: capacityv1alpha1.QueueServerSpec{Source: s.kind, Mechanism: mechanism, URL: s.url, Auth: authOf(name + "-login"),
 			TLS: &capacityv1alpha1.TLS{SecretRef: capacityv1alpha1.SecretReference{Name: name + "-tls"}}, AllowedNamespaces: []string{name}}},
 	} {
 		if err := w.client.Create(w.Context(), o); err != nil {
