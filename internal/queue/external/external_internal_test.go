@@ -11,11 +11,13 @@ import (
 	"math"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -24,6 +26,9 @@ import (
 	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/internal/queue/external/externalscaler"
 )
+
+// patience is how long a condition is awaited.
+const patience = 30 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -234,5 +239,98 @@ func TestOpenFails(t *testing.T) {
 				t.Fatalf("%s: %d connections are left", c.name, left.Load())
 			}
 		}
+	}
+}
+
+// open connects to a scaler that dial leads to.
+func open(t *testing.T, dial func(context.Context) (net.Conn, error)) *reader {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	opened, failure := Open(ctx, queue.ConnectOptions{Endpoint: queue.Endpoint{Kind: queue.KindExternal, Host: "localhost", Port: "9090"}, Now: time.Now, Dial: dial})
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	t.Cleanup(opened.Close)
+	return opened.(*reader)
+}
+
+// dialTo connects to address, if that may be.
+func dialTo(address string) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "tcp", address) }
+}
+
+// emptyScaler has empty queues only; called sees each call.
+type emptyScaler struct {
+	externalscaler.UnimplementedExternalScalerServer
+	called func()
+}
+
+func (s *emptyScaler) GetMetricSpec(context.Context, *externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
+	s.called()
+	return specs("depth"), nil
+}
+
+func (s *emptyScaler) GetMetrics(context.Context, *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
+	s.called()
+	return values(whole("depth", 0)), nil
+}
+
+func (s *emptyScaler) IsActive(context.Context, *externalscaler.ScaledObjectRef) (*externalscaler.IsActiveResponse, error) {
+	s.called()
+	return &externalscaler.IsActiveResponse{}, nil
+}
+
+// serve is the address of a scaler, which ends with the test.
+func serve(t *testing.T, scaler externalscaler.ExternalScalerServer) (string, *grpc.Server) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	externalscaler.RegisterExternalScalerServer(server, scaler)
+	var served sync.WaitGroup
+	served.Go(func() { _ = server.Serve(listener) })
+	t.Cleanup(func() {
+		server.Stop()
+		served.Wait()
+	})
+	return listener.Addr().String(), server
+}
+
+// A connection that the server renews in the midst of a batch may be used for all the rest of it.
+func TestConnectionRenewedInABatch(t *testing.T) {
+	const renewAt, queues = 50, 1000
+	var calls, dials atomic.Int64
+	var renewed sync.WaitGroup
+	old := &emptyScaler{}
+	oldAddress, server := serve(t, old)
+	old.called = func() {
+		if calls.Add(1) == renewAt {
+			renewed.Go(server.GracefulStop)
+		}
+	}
+	newAddress, _ := serve(t, &emptyScaler{called: func() {}})
+	r := open(t, func(ctx context.Context) (net.Conn, error) {
+		if dials.Add(1) == 1 {
+			return dialTo(oldAddress)(ctx)
+		}
+		return dialTo(newAddress)(ctx)
+	})
+	all := make([]*capacityv1alpha1.Queue, queues)
+	for i := range all {
+		all[i] = &capacityv1alpha1.Queue{}
+	}
+	read := 0
+	lost := r.Read(t.Context(), all, func(i int, _ queue.Reading, failure *queue.Failure) {
+		if failure != nil {
+			t.Errorf("queue %d: %v", i, failure)
+		}
+		read++
+	})
+	renewed.Wait()
+	if lost != nil || read != queues || dials.Load() < 2 {
+		t.Errorf("%d of %d queues over %d connections, %v", read, queues, dials.Load(), lost)
 	}
 }
