@@ -137,11 +137,12 @@ func (l *link) failure() *queue.Failure {
 // isUp is true where there is a connection.
 func (l *link) isUp() bool { return l.open.Load() > 0 }
 
-// hangUp ends the connection; the library makes another one.
+// hangUp ends the connection; the library makes another one. What else is asked over it is told why: nothing was read that says so.
 func (l *link) hangUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.present != nil {
+		l.failed = queue.ConnectFailure(context.DeadlineExceeded)
 		_ = l.present.Close()
 	}
 }
