@@ -260,6 +260,18 @@ func dialTo(address string) func(context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "tcp", address) }
 }
 
+// silentScaler answers no call; called sees each.
+type silentScaler struct {
+	externalscaler.UnimplementedExternalScalerServer
+	called chan struct{}
+}
+
+func (s *silentScaler) GetMetricSpec(ctx context.Context, _ *externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
+	s.called <- struct{}{}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
 // emptyScaler has empty queues only; called sees each call.
 type emptyScaler struct {
 	externalscaler.UnimplementedExternalScalerServer
@@ -333,4 +345,54 @@ func TestConnectionRenewedInABatch(t *testing.T) {
 	if lost != nil || read != queues || dials.Load() < 2 {
 		t.Errorf("%d of %d queues over %d connections, %v", read, queues, dials.Load(), lost)
 	}
+}
+
+// within is what comes out of results, awaited.
+func within[T any](t *testing.T, results <-chan T) (result T) {
+	t.Helper()
+	select {
+	case result = <-results:
+	case <-time.After(patience):
+		t.Fatal("nothing comes")
+	}
+	return result
+}
+
+// Other calls over a connection that was hung up are told that the scaler was silent, and not that it is none.
+func TestHangUp(t *testing.T) {
+	silent := &silentScaler{called: make(chan struct{}, 1)}
+	address, _ := serve(t, silent)
+	r := open(t, dialTo(address))
+	results := make(chan *wrong, 1)
+	go func() {
+		_, bad := ask(t.Context(), r.calls, externalscaler.ExternalScalerClient.GetMetricSpec, &externalscaler.ScaledObjectRef{})
+		results <- bad
+	}()
+	within(t, silent.called)
+	r.calls.hangUp()
+	bad := within(t, results)
+	if bad == nil || !bad.everywhere {
+		t.Fatalf("%+v, want a failure of the server", bad)
+	}
+	check(t, "the other call", bad.failure, capacityv1alpha1.ReasonQueueTimeout, "silent")
+}
+
+// A batch that the end of its reader cancels has no results, neither of queues that were asked about nor of those that waited.
+func TestClosedInABatch(t *testing.T) {
+	silent := &silentScaler{called: make(chan struct{}, callsAtOnce)}
+	address, _ := serve(t, silent)
+	r := open(t, dialTo(address))
+	all := make([]*capacityv1alpha1.Queue, 2*callsAtOnce)
+	for i := range all {
+		all[i] = &capacityv1alpha1.Queue{}
+	}
+	results := make(chan *queue.Failure, 1)
+	go func() {
+		results <- r.Read(t.Context(), all, func(i int, _ queue.Reading, failure *queue.Failure) {
+			t.Errorf("queue %d has a result: %v", i, failure)
+		})
+	}()
+	within(t, silent.called)
+	r.Close()
+	check(t, "the batch", within(t, results), capacityv1alpha1.ReasonQueueUnavailable, "closing connections")
 }
