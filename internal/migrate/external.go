@@ -5,6 +5,7 @@ package migrate
 
 import (
 	"maps"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,15 +18,14 @@ const (
 	mostMetadata, longestKey, longestValue = 64, 128, 2048
 )
 
-// secretive are keys and values of a scaler's metadata that may be credentials, which are not printed.
+// secretive are keys and values of a scaler's metadata, or of a url's query, that may be credentials, which are not printed.
 var secretive = regexp.MustCompile(`(?i)passw|secret|token|credential|api_?key|access_?key|connection|://[^/]*@`)
 
 // external is a scaler of KEDA's own protocol. How much a replica is to have the scaler tells, and no manifest.
 func (t *trigger) external(q *capacityv1alpha1.QueueSource) (string, int64) {
 	e := &q.External
 	field := t.field("external")
-	address := t.need("scalerAddress")
-	e.URL = "grpc://" + withPort(address[strings.LastIndex(address, "/")+1:], "443")
+	e.URL = "grpc://" + t.scalerAddress()
 	if t.externalTLS(field) {
 		e.URL, e.TLS = "grpcs"+strings.TrimPrefix(e.URL, "grpc"), &capacityv1alpha1.TLS{}
 	}
@@ -55,6 +55,17 @@ func (t *trigger) external(q *capacityv1alpha1.QueueSource) (string, int64) {
 	t.m.do("spec.objective.backlog: put in the target size that the scaler tells KEDA in GetMetricSpec, here taken to be 1 message for each replica; with several queues their weights come of it too")
 	t.m.note("%s: the scaler is asked once a second; KEDA asks it every 15 to 30 s. Raise pollSeconds where that costs something: with StreamIsActive new work is still seen at once", t.path)
 	return t.m.object.Metadata.Name, 1
+}
+
+// scalerAddress is host:port, which KEDA's may have a resolver before, and slashes around.
+func (t *trigger) scalerAddress() string {
+	given := t.need("scalerAddress")
+	address := strings.TrimRight(given, "/")
+	address = withPort(address[strings.LastIndex(address, "/")+1:], "443")
+	if host, port, err := net.SplitHostPort(address); given != "" && (err != nil || host == "" || port == "") {
+		t.m.refuse("%s.metadata.scalerAddress leads to no host and port", t.path)
+	}
+	return address
 }
 
 // externalTLS is true where KEDA speaks TLS to the scaler. Its certificates are files of KEDA's, or keys of a Secret.

@@ -202,7 +202,7 @@ func (m *migration) bounds() {
 		m.note("spec.maxReplicaCount: not given, so KEDA's default of %d stands", kedaMax)
 	}
 	if poll := spec.PollingInterval; poll != nil {
-		m.note("spec.pollingInterval: %d s; QueueScaler reads each queue once a second (queues[].pollSeconds), over one connection for all", *poll)
+		m.note("spec.pollingInterval: %d s; QueueScaler reads each queue once a second, of Prometheus and SQS every 15 s (queues[].pollSeconds), over one connection for all of a server", *poll)
 	}
 	if cooldown := ptr.Deref(spec.CooldownPeriod, kedaCooldown); least == 0 && cooldown != kedaCooldown {
 		m.scaleDown().StabilizationWindowSeconds = ptr.To(min(cooldown, 3600))

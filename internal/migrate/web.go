@@ -5,9 +5,20 @@ package migrate
 
 import (
 	"net/url"
+	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+)
+
+// What the API bounds of an HTTP server's paths.
+const longestPath, longestJSONPath = 512, 256
+
+// What the API refuses in them.
+var (
+	notInPaths     = regexp.MustCompile(`(?i)[^!-~]|#|[.][.]|%2e`)
+	notInJSONPaths = regexp.MustCompile(`[][@!*?%~{}]|#[.]|[(][^)]*[(]`)
 )
 
 func (t *trigger) awsSQS(q *capacityv1alpha1.QueueSource) (string, int64) {
@@ -20,6 +31,9 @@ func (t *trigger) awsSQS(q *capacityv1alpha1.QueueSource) (string, int64) {
 	}
 	if s.URL == "" {
 		s.URL = "https://sqs." + s.Region + ".amazonaws.com"
+		if strings.HasPrefix(s.Region, "cn-") {
+			s.URL += ".cn" // China has a domain of its own
+		}
 	}
 	if t.isTrue("scaleOnDelayed") {
 		t.m.refuse("%s.metadata.scaleOnDelayed: delayed messages are no backlog before their delay is over, and there would be no replicas for them until then", t.path)
@@ -89,8 +103,8 @@ func (t *trigger) metricsAPI(q *capacityv1alpha1.QueueSource) (string, int64) {
 	}
 	h.Auth = t.auth(field, map[string][]string{"username": {"username"}, "password": {"password"}, "token": {"token"}})
 	h.DepthPath = capacityv1alpha1.JSONPath(t.need("valueLocation"))
-	if path := string(h.DepthPath); strings.ContainsAny(path, "@!*?%~{}[]") || strings.Contains(path, "#.") {
-		t.m.refuse("%s.metadata.valueLocation: wildcards, modifiers and literals of gjson (@ ! * ? %% ~ { } [ ]) and #. are not accepted", t.path)
+	if path := string(h.DepthPath); utf8.RuneCountInString(path) > longestJSONPath || notInJSONPaths.MatchString(path) {
+		t.m.refuse("%s.metadata.valueLocation: wildcards, modifiers and literals of gjson (@ ! * ? %% ~ { } [ ]), #., a query within a query and more than %d characters are not accepted", t.path, longestJSONPath)
 	}
 	t.m.note("%s.metadata.valueLocation: it has to lead to a number of messages; a path that leads nowhere is no zero, and nothing scales down then", t.path)
 	return t.m.object.Metadata.Name, t.count(0, "targetValue")
@@ -112,6 +126,32 @@ func (t *trigger) httpURL(field string, h *capacityv1alpha1.HTTPSource) {
 		h.Path = ""
 	}
 	if u.RawQuery != "" {
-		h.Path += "?" + u.RawQuery
+		h.Path += "?" + t.query(field, u.RawQuery)
 	}
+	if len(h.Path) > longestPath || notInPaths.MatchString(h.Path) {
+		t.m.refuse("%s.metadata.url: a path with its query has at most %d characters, and is escaped, without '..'", t.path, longestPath)
+	}
+}
+
+// query is that of a url, without what may be credentials: they are not printed.
+func (t *trigger) query(field, query string) string {
+	parts := strings.Split(query, "&")
+	hidden := false
+	for i, part := range parts {
+		text, err := url.QueryUnescape(part)
+		if err != nil {
+			text = part
+		}
+		if !secretive.MatchString(text) {
+			continue
+		}
+		hidden, parts[i] = true, fillIn
+		if key, _, given := strings.Cut(part, "="); given {
+			parts[i] = key + "=" + fillIn
+		}
+	}
+	if hidden {
+		t.m.do("%s.path: put in what %s stands for in the query, unless it is a secret: whoever may read the QueueScaler sees it. A server that takes basic or bearer is given those out of the Secret in auth", field, fillIn)
+	}
+	return strings.Join(parts, "&")
 }

@@ -7,6 +7,7 @@ package external
 
 import (
 	"context"
+	"net"
 	"sync"
 	"time"
 
@@ -125,6 +126,8 @@ func (r *reader) ReadFor(ctx context.Context, subscribers []queue.Subscriber, qu
 				mu.Lock()
 				switch {
 				case lost != nil:
+				case r.closed.Err() != nil:
+					lost = ended()
 				case bad == nil:
 					deliver(i, reading, nil)
 				case bad.everywhere:
@@ -140,6 +143,9 @@ func (r *reader) ReadFor(ctx context.Context, subscribers []queue.Subscriber, qu
 		})
 	}
 	workers.Wait()
+	if lost == nil && r.closed.Err() != nil {
+		lost = ended()
+	}
 	for i, failure := range doubtful {
 		if lost == nil && r.isQuiet() {
 			lost = failure
@@ -150,6 +156,9 @@ func (r *reader) ReadFor(ctx context.Context, subscribers []queue.Subscriber, qu
 	}
 	return lost
 }
+
+// ended is why a batch gets no results once the reader is closed: that it was cancelled is no word of the scaler's.
+func ended() *queue.Failure { return queue.ConnectFailure(net.ErrClosed) }
 
 // readInTime reads one queue, unless its turn came too late.
 func (r *reader) readInTime(ctx, begin context.Context, subscriber queue.Subscriber, q *capacityv1alpha1.Queue) (queue.Reading, *wrong) {

@@ -11,11 +11,13 @@ import (
 	"math"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -24,6 +26,9 @@ import (
 	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/internal/queue/external/externalscaler"
 )
+
+// patience is how long a condition is awaited.
+const patience = 30 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -235,4 +240,159 @@ func TestOpenFails(t *testing.T) {
 			}
 		}
 	}
+}
+
+// open connects to a scaler that dial leads to.
+func open(t *testing.T, dial func(context.Context) (net.Conn, error)) *reader {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	opened, failure := Open(ctx, queue.ConnectOptions{Endpoint: queue.Endpoint{Kind: queue.KindExternal, Host: "localhost", Port: "9090"}, Now: time.Now, Dial: dial})
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	t.Cleanup(opened.Close)
+	return opened.(*reader)
+}
+
+// dialTo connects to address, if that may be.
+func dialTo(address string) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) { return (&net.Dialer{}).DialContext(ctx, "tcp", address) }
+}
+
+// silentScaler answers no call; called sees each.
+type silentScaler struct {
+	externalscaler.UnimplementedExternalScalerServer
+	called chan struct{}
+}
+
+func (s *silentScaler) GetMetricSpec(ctx context.Context, _ *externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
+	s.called <- struct{}{}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// emptyScaler has empty queues only; called sees each call.
+type emptyScaler struct {
+	externalscaler.UnimplementedExternalScalerServer
+	called func()
+}
+
+func (s *emptyScaler) GetMetricSpec(context.Context, *externalscaler.ScaledObjectRef) (*externalscaler.GetMetricSpecResponse, error) {
+	s.called()
+	return specs("depth"), nil
+}
+
+func (s *emptyScaler) GetMetrics(context.Context, *externalscaler.GetMetricsRequest) (*externalscaler.GetMetricsResponse, error) {
+	s.called()
+	return values(whole("depth", 0)), nil
+}
+
+func (s *emptyScaler) IsActive(context.Context, *externalscaler.ScaledObjectRef) (*externalscaler.IsActiveResponse, error) {
+	s.called()
+	return &externalscaler.IsActiveResponse{}, nil
+}
+
+// serve is the address of a scaler, which ends with the test.
+func serve(t *testing.T, scaler externalscaler.ExternalScalerServer) (string, *grpc.Server) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	externalscaler.RegisterExternalScalerServer(server, scaler)
+	var served sync.WaitGroup
+	served.Go(func() { _ = server.Serve(listener) })
+	t.Cleanup(func() {
+		server.Stop()
+		served.Wait()
+	})
+	return listener.Addr().String(), server
+}
+
+// A connection that the server renews in the midst of a batch may be used for all the rest of it.
+func TestConnectionRenewedInABatch(t *testing.T) {
+	const renewAt, queues = 50, 1000
+	var calls, dials atomic.Int64
+	var renewed sync.WaitGroup
+	old := &emptyScaler{}
+	oldAddress, server := serve(t, old)
+	old.called = func() {
+		if calls.Add(1) == renewAt {
+			renewed.Go(server.GracefulStop)
+		}
+	}
+	newAddress, _ := serve(t, &emptyScaler{called: func() {}})
+	r := open(t, func(ctx context.Context) (net.Conn, error) {
+		if dials.Add(1) == 1 {
+			return dialTo(oldAddress)(ctx)
+		}
+		return dialTo(newAddress)(ctx)
+	})
+	all := make([]*capacityv1alpha1.Queue, queues)
+	for i := range all {
+		all[i] = &capacityv1alpha1.Queue{}
+	}
+	read := 0
+	lost := r.Read(t.Context(), all, func(i int, _ queue.Reading, failure *queue.Failure) {
+		if failure != nil {
+			t.Errorf("queue %d: %v", i, failure)
+		}
+		read++
+	})
+	renewed.Wait()
+	if lost != nil || read != queues || dials.Load() < 2 {
+		t.Errorf("%d of %d queues over %d connections, %v", read, queues, dials.Load(), lost)
+	}
+}
+
+// within is what comes out of results, awaited.
+func within[T any](t *testing.T, results <-chan T) (result T) {
+	t.Helper()
+	select {
+	case result = <-results:
+	case <-time.After(patience):
+		t.Fatal("nothing comes")
+	}
+	return result
+}
+
+// Other calls over a connection that was hung up are told that the scaler was silent, and not that it is none.
+func TestHangUp(t *testing.T) {
+	silent := &silentScaler{called: make(chan struct{}, 1)}
+	address, _ := serve(t, silent)
+	r := open(t, dialTo(address))
+	results := make(chan *wrong, 1)
+	go func() {
+		_, bad := ask(t.Context(), r.calls, externalscaler.ExternalScalerClient.GetMetricSpec, &externalscaler.ScaledObjectRef{})
+		results <- bad
+	}()
+	within(t, silent.called)
+	r.calls.hangUp()
+	bad := within(t, results)
+	if bad == nil || !bad.everywhere {
+		t.Fatalf("%+v, want a failure of the server", bad)
+	}
+	check(t, "the other call", bad.failure, capacityv1alpha1.ReasonQueueTimeout, "silent")
+}
+
+// A batch that the end of its reader cancels has no results, neither of queues that were asked about nor of those that waited.
+func TestClosedInABatch(t *testing.T) {
+	silent := &silentScaler{called: make(chan struct{}, callsAtOnce)}
+	address, _ := serve(t, silent)
+	r := open(t, dialTo(address))
+	all := make([]*capacityv1alpha1.Queue, 2*callsAtOnce)
+	for i := range all {
+		all[i] = &capacityv1alpha1.Queue{}
+	}
+	results := make(chan *queue.Failure, 1)
+	go func() {
+		results <- r.Read(t.Context(), all, func(i int, _ queue.Reading, failure *queue.Failure) {
+			t.Errorf("queue %d has a result: %v", i, failure)
+		})
+	}()
+	within(t, silent.called)
+	r.Close()
+	check(t, "the batch", within(t, results), capacityv1alpha1.ReasonQueueUnavailable, "closing connections")
 }

@@ -61,6 +61,8 @@ type link struct {
 	present *queue.Conn
 	failed  error
 	secure  bool
+	// allowance is what the largest batch lets the server send: batches overlap, and a connection made in the midst of one has to do for the rest of it.
+	allowance int64
 }
 
 // newLink makes one that does not connect yet. It uses no proxy, and asks nobody how to call.
@@ -112,8 +114,10 @@ func (l *link) close() { _ = l.conn.Close() }
 func (l *link) allow(queues int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	bytes := connectionBytes + int64(queues)*callsEach*(replyBytes+2*headerBytes)
+	l.allowance = max(l.allowance, bytes)
 	if l.present != nil {
-		l.present.Allow(connectionBytes + int64(queues)*callsEach*(replyBytes+2*headerBytes))
+		l.present.Allow(bytes)
 	}
 }
 
@@ -133,11 +137,12 @@ func (l *link) failure() *queue.Failure {
 // isUp is true where there is a connection.
 func (l *link) isUp() bool { return l.open.Load() > 0 }
 
-// hangUp ends the connection; the library makes another one.
+// hangUp ends the connection; the library makes another one. What else is asked over it is told why: nothing was read that says so.
 func (l *link) hangUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.present != nil {
+		l.failed = queue.ConnectFailure(context.DeadlineExceeded)
 		_ = l.present.Close()
 	}
 }
@@ -196,9 +201,9 @@ func (h *handshake) ClientHandshake(ctx context.Context, _ string, conn net.Conn
 		}
 		conn, level = secure, credentials.PrivacyAndIntegrity
 	}
-	bounded := queue.NewConn(&noting{conn, h.link}, connectionBytes, greeting())
 	h.link.mu.Lock()
 	defer h.link.mu.Unlock()
+	bounded := queue.NewConn(&noting{conn, h.link}, max(connectionBytes, h.link.allowance), greeting())
 	h.link.present, h.link.failed = bounded, nil
 	return bounded, authInfo{credentials.CommonAuthInfo{SecurityLevel: level}}, nil
 }
