@@ -157,6 +157,8 @@ func (f *feed) sample(now time.Time) Sample {
 func (f *feed) withSecret(failure Failure) Failure {
 	switch {
 	case failure.Reason != capacityv1alpha1.ReasonAuthenticationFailed:
+	case !f.serverWide && failure.Subject != "" && failure.Remedy != "":
+		// One node of many rejects what the others accept: the Secret is not what is wrong.
 	case f.auth.Name != "":
 		failure.Remedy = "Correct " + f.source.via(subjectOf(f.auth)) + "; it is read again by itself"
 	case f.endpoint.Kind != KindSQS:

@@ -422,6 +422,58 @@ func TestRedisClusterAndSentinelCredentials(t *testing.T) {
 	}
 }
 
+// Users are of a node: one that rejects them, as while passwords are changed node by node, fails the queues with a key on it. All of them fail the server.
+func TestRedisClusterNodesRejectTheCredentials(t *testing.T) {
+	ctx := context.Background()
+	c := servers.StartRedisCluster(t, servers.RedisOptions{Password: "hunter2", ACL: []string{"user reader on >pw ~* +@all"}})
+	h := newHarness(t)
+	h.setSecret("chat/creds", "username", "reader", "password", "pw")
+	keys := keysOfAll(t, c)
+	for i, key := range keys {
+		q := inCluster(listQueue(c.URL(1), key))
+		q.Redis.Auth = authBy("creds")
+		h.Subscribe(subscriber(i), one(q))
+	}
+	for i := range keys {
+		h.awaitDepth(subscriber(i), 0)
+	}
+	set := func(node int, rule string) {
+		t.Helper()
+		for _, command := range [][]any{{"ACL", "SETUSER", "reader", "resetpass", rule}, {"CLIENT", "KILL", "USER", "reader"}} {
+			if err := c.Client(t, node).Do(ctx, command...).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const rejected = capacityv1alpha1.ReasonAuthenticationFailed
+	set(2, ">other")
+	got := h.awaitReason(subscriber(2), rejected)
+	says(t, got, `^the node of redis://127.0.0.1:\d+/0 with key "jobs:\d+" rejecting the credentials.*Let its ACL accept`)
+	if got.ServerWide {
+		t.Error("one node counts as the whole cluster")
+	}
+	gaps(t, h, subscriber(0), 5, 2*time.Second)
+	if got := h.sample(subscriber(1)); got.Quality != queue.Fresh {
+		t.Errorf("a queue of another node: %+v", got)
+	}
+	set(2, ">pw")
+	h.awaitDepth(subscriber(2), 0)
+	for node := range keys {
+		set(node, ">other")
+	}
+	for i := range keys {
+		h.await("the server rejects", func() bool {
+			got = h.sample(subscriber(i))
+			return got.Reason == rejected && got.ServerWide
+		}, func() any { return got })
+		says(t, got, "rejecting the credentials.*Correct Secret chat/creds")
+	}
+	h.setSecret("chat/creds", "username", "reader", "password", "other")
+	for i := range keys {
+		h.awaitDepth(subscriber(i), 0)
+	}
+}
+
 func TestRedisClusterAndSentinelTLS(t *testing.T) {
 	good := servers.NewCertificates(t, time.Now().Add(time.Hour))
 	expired := servers.NewCertificates(t, time.Now().Add(-time.Minute))

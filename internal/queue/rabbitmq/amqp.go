@@ -21,8 +21,9 @@ import (
 )
 
 const (
-	// channelsMost is the number of declares in flight; each has a channel of its own, for a missing queue closes the channel.
-	channelsMost = 16
+	// declaresMost is the number of declares in flight; each has a channel of its own, for a missing queue closes the channel. channelsMost is
+	// that of all channels: one whose declare is not answered stays taken until it is, and another does its work.
+	declaresMost, channelsMost = 16, 64
 	// exchangeBytes is what a server may send at login, or until the next declare: some 600 bytes for each channel.
 	exchangeBytes = 64 << 10
 	// heartbeat is how often each side is heard at the least. goodbye is how long the server may take to take leave.
@@ -40,12 +41,20 @@ type amqpReader struct {
 	now    func() time.Time
 	closed context.Context
 	end    context.CancelFunc
-	// free are channels that no declare uses; nil stands for one that is not open.
-	free chan *amqp.Channel
+	// free are channels that no declare uses; nil stands for one that is not open. spare has a token for each that may yet replace a hung one.
+	free  chan *amqp.Channel
+	spare chan struct{}
+	// first is where queues that are doubted get channels before others do.
+	first chan *amqp.Channel
+	// doubts has room for queues that did not answer in time when they were asked last, if ever: they leave some channels to the others.
+	doubts chan struct{}
 
 	mu sync.Mutex
-	// hung are queues that were asked for and got no answer yet in all the time that they had.
-	hung map[string]bool
+	// hung are declares that got no answer yet in all the time that they had, by their queues.
+	hung map[string]*declare
+	// turns counts what was asked.
+	turns  uint64
+	memory map[string]*memory
 }
 
 // amqpConn is a connection that remembers when it was heard, and how it ended: the client library keeps the words alone.
@@ -91,7 +100,7 @@ func openAMQP(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue
 	if failure != nil {
 		return nil, failure
 	}
-	r := &amqpReader{conn: conn, vhost: cmp.Or(o.Endpoint.Path, "/"), now: o.Now, hung: map[string]bool{}}
+	r := &amqpReader{conn: conn, vhost: cmp.Or(o.Endpoint.Path, "/"), now: o.Now, hung: map[string]*declare{}, memory: map[string]*memory{}}
 	l := &login{"\x00" + o.Username + "\x00" + o.Password}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	client, err := amqp.Open(conn, amqp.Config{
@@ -105,10 +114,7 @@ func openAMQP(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue
 		_ = client.Close()
 		return nil, r.loginFailure(ctx, err, o.TLS != nil)
 	}
-	r.free = make(chan *amqp.Channel, client.Config.ChannelMax) // the server may allow fewer
-	for range cap(r.free) {
-		r.free <- nil
-	}
+	r.share(int(client.Config.ChannelMax)) // the server may allow fewer
 	r.closed, r.end = context.WithCancel(context.Background())
 	return r, nil
 }
@@ -196,6 +202,9 @@ func (r *amqpReader) Close() {
 	for range cap(r.free) {
 		<-r.free // so that no declare is left
 	}
+	for range cap(r.spare) {
+		<-r.spare
+	}
 }
 
 // Read declares each queue once, however many read it; see queue.Reader.
@@ -207,11 +216,6 @@ func (r *amqpReader) Read(ctx context.Context, queues []*capacityv1alpha1.Queue,
 	for i, q := range queues {
 		wanted[q.RabbitMQ.Queue] = append(wanted[q.RabbitMQ.Queue], i)
 	}
-	names := make(chan string, len(wanted))
-	for name := range wanted {
-		names <- name
-	}
-	close(names)
 	var mu sync.Mutex
 	var lost *queue.Failure
 	read := func(name string) bool {
@@ -230,98 +234,11 @@ func (r *amqpReader) Read(ctx context.Context, queues []*capacityv1alpha1.Queue,
 		return lost == nil
 	}
 	var wait sync.WaitGroup
-	for range min(channelsMost, len(wanted)) {
-		wait.Go(func() {
-			for name := range names {
-				if !read(name) {
-					return
-				}
-			}
-		})
-	}
+	answering, doubtful := r.inTurn(wanted)
+	eachOf(&wait, answering, cap(r.free), read)
+	eachOf(&wait, doubtful, cap(r.doubts), read)
 	wait.Wait()
 	return lost
-}
-
-// answer is what a declare came to.
-type answer struct {
-	queue amqp.Queue
-	err   error
-}
-
-// ask declares a queue passively. It returns the failure of the queue, or that of the server.
-func (r *amqpReader) ask(ctx context.Context, name string) (queue.Reading, *queue.Failure, *queue.Failure) {
-	if r.isHung(name) {
-		return queue.Reading{}, silent(name), nil
-	}
-	began := time.Now()
-	timeout := time.NewTimer(queue.ReplyTimeout)
-	defer timeout.Stop()
-	answered, failure := r.declare(ctx, timeout.C, name)
-	if failure != nil {
-		return queue.Reading{}, nil, failure
-	}
-	select {
-	case a := <-answered:
-		return r.readingOf(name, a)
-	case <-timeout.C:
-	case <-ctx.Done():
-		return queue.Reading{}, nil, queue.ConnectFailure(ctx.Err())
-	}
-	if r.conn.heard.Load() < began.UnixNano() {
-		return queue.Reading{}, nil, queue.ConnectFailure(context.DeadlineExceeded)
-	}
-	r.setHung(name, answered)
-	return queue.Reading{}, silent(name), nil
-}
-
-// declare sends a declare as soon as a channel is free, which the channel is again once it is answered.
-func (r *amqpReader) declare(ctx context.Context, timeout <-chan time.Time, name string) (<-chan answer, *queue.Failure) {
-	var ch *amqp.Channel
-	select {
-	case ch = <-r.free:
-	case <-timeout:
-		return nil, queue.ConnectFailure(context.DeadlineExceeded)
-	case <-ctx.Done():
-		return nil, queue.ConnectFailure(ctx.Err())
-	}
-	r.conn.Allow(exchangeBytes)
-	answered := make(chan answer, 1)
-	go func() {
-		var a answer
-		if ch == nil {
-			ch, a.err = r.client.Channel()
-		}
-		if a.err == nil {
-			a.queue, a.err = ch.QueueDeclarePassive(name, false, false, false, false, nil)
-		}
-		if a.err != nil {
-			ch = nil // the server has closed it
-		}
-		r.mu.Lock()
-		delete(r.hung, name)
-		answered <- a
-		r.mu.Unlock()
-		r.free <- ch
-	}()
-	return answered, nil
-}
-
-func silent(name string) *queue.Failure {
-	return queue.Fail(capacityv1alpha1.ReasonQueueTimeout, "Look at the queue's node: it may be overloaded", "silent about queue %q", name)
-}
-
-func (r *amqpReader) isHung(name string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.hung[name]
-}
-
-// setHung keeps a queue that is not answered from taking a second channel before it is.
-func (r *amqpReader) setHung(name string, answered <-chan answer) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.hung[name] = len(answered) == 0
 }
 
 // readingOf is what an answer says of a queue, or of the server.
@@ -329,8 +246,10 @@ func (r *amqpReader) readingOf(name string, a answer) (queue.Reading, *queue.Fai
 	var said *amqp.Error
 	switch {
 	case a.err == nil && a.queue.Name == name && a.queue.Messages >= 0:
-		return queue.Reading{Time: r.now(), Depth: int64(a.queue.Messages)}, nil, nil
+		reading, failure := r.believe(name, a.queue)
+		return reading, failure, nil
 	case errors.As(a.err, &said) && said.Server && !r.client.IsClosed():
+		r.refused(name)
 		return queue.Reading{}, r.refusal(name, said), nil
 	case said != nil && said.Server:
 		return queue.Reading{}, nil, queue.Fail(capacityv1alpha1.ReasonQueueUnavailable, "Look at the server's log", "closing connections with AMQP error %d", said.Code)

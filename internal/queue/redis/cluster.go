@@ -190,19 +190,19 @@ func (c *cluster) nodeOf(cmd *command) *node {
 	return n
 }
 
-// follow looks at the answer to a command: again is true where its key is at another node. A failure is that of all nodes.
-func (c *cluster) follow(cmd *command) (again bool, failure *queue.Failure) {
+// follow looks at the answer to a command, and is true where its key is at another node.
+func (c *cluster) follow(cmd *command) (again bool) {
 	asked := cmd.node
 	cmd.elsewhere, cmd.asking = "", false
 	if asked == nil {
-		return false, nil
+		return false
 	}
 	if cmd.failure != nil {
 		return c.forsaken(cmd, asked)
 	}
 	text, isReply := errorReply(cmd.reply.Err())
 	if !isReply {
-		return false, nil
+		return false
 	}
 	host, _, _ := net.SplitHostPort(asked.address)
 	r, ok := parseRedirection(text, host)
@@ -212,10 +212,10 @@ func (c *cluster) follow(cmd *command) (again bool, failure *queue.Failure) {
 			c.refresh()
 			c.mu.Unlock()
 		}
-		return false, nil
+		return false
 	}
 	if cmd.redirections++; cmd.redirections > redirectionsMost {
-		return false, nil
+		return false
 	}
 	cmd.elsewhere, cmd.asking = r.address, r.asking
 	if !r.asking {
@@ -226,16 +226,13 @@ func (c *cluster) follow(cmd *command) (again bool, failure *queue.Failure) {
 		c.refresh()
 		c.mu.Unlock()
 	}
-	return true, nil
+	return true
 }
 
-// forsaken is what becomes of a command whose node fails: it fails alone, unless the credentials are wrong, which are those of all nodes.
-func (c *cluster) forsaken(cmd *command, asked *node) (again bool, failure *queue.Failure) {
-	if cmd.failure.Reason == capacityv1alpha1.ReasonAuthenticationFailed {
-		return false, cmd.failure
-	}
+// forsaken is what becomes of a command whose node fails: it fails alone, and again is true where it may have another node.
+func (c *cluster) forsaken(cmd *command, asked *node) (again bool) {
 	if cmd.alone {
-		return false, nil
+		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -244,12 +241,47 @@ func (c *cluster) forsaken(cmd *command, asked *node) (again bool, failure *queu
 		// It lost its slots since the command was sent its way.
 		cmd.failure = nil
 		cmd.redirections++
-		return true, nil
+		return true
 	}
 	own := *cmd.failure
 	own.Subject = fmt.Sprintf("the node of %s with key %q", c.reader.options.Endpoint.URL(), cmd.key)
+	if rejects(&own) {
+		own.Remedy = "Let its ACL accept the Secret's user as those of the other nodes do: a cluster does not copy users from node to node"
+	}
 	cmd.failure = &own
-	return false, nil
+	return false
+}
+
+func rejects(f *queue.Failure) bool {
+	return f != nil && f.Reason == capacityv1alpha1.ReasonAuthenticationFailed
+}
+
+// rejection is the failure of the whole cluster where every node that was asked rejects the credentials; nil where one does not.
+func (c *cluster) rejection() (failure *queue.Failure) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.nodes {
+		failed := n.failed.Load()
+		switch {
+		case rejects(failed):
+			failure = failed
+		case failed != nil || n.open.Load() > 0:
+			return nil
+		}
+	}
+	return failure
+}
+
+// anyRejects is true where a node with slots rejects the credentials.
+func (c *cluster) anyRejects() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, n := range c.nodes {
+		if rejects(n.failed.Load()) {
+			return true
+		}
+	}
+	return false
 }
 
 // redirection is where a key is: for good, or while its slot is on its way, and then only to be asked for after ASKING.
@@ -293,11 +325,14 @@ func (c *cluster) refresh() {
 	})
 }
 
-// anyLayout asks the url's node, then others.
+// anyLayout asks the url's node, then others. Where the url's rejects the credentials and is not alone with it, they are wrong.
 func (c *cluster) anyLayout() ([]slotRange, *queue.Failure) {
 	layout, failure := c.layoutFrom(c.running, c.reader.home)
 	if failure == nil {
 		return layout, nil
+	}
+	if rejects(failure) && c.anyRejects() {
+		return nil, failure
 	}
 	c.mu.Lock()
 	others := make([]*node, 0, len(c.nodes))

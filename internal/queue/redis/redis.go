@@ -248,15 +248,16 @@ func (r *reader) nodeOf(c *command) *node {
 
 // accept takes answers, delivers what they complete, and asks on. It returns the failure of the server as a whole.
 func (b *batch) accept(ctx context.Context, answered []*command) *queue.Failure {
+	if b.reader.cluster != nil && b.open == 0 {
+		if failure := b.reader.cluster.rejection(); failure != nil {
+			return failure
+		}
+	}
 	var next []*command
 	for _, c := range answered {
 		switch {
 		case b.reader.cluster != nil:
-			again, failure := b.reader.cluster.follow(c)
-			if failure != nil {
-				return failure
-			}
-			if again {
+			if b.reader.cluster.follow(c) {
 				next = append(next, c)
 				continue
 			}
