@@ -11,10 +11,13 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/queuescaler/queuescaler/internal/queue"
 )
 
 const (
@@ -29,8 +32,9 @@ const (
 
 // described is a group as its coordinator knows it.
 type described struct {
-	// missing: there is no such group.
+	// missing: there is no such group. unknown is why it is not known whether there is one; nil where it is.
 	missing bool
+	unknown error
 	// members is another number when a consumer came or went, or when the group is about to share its partitions anew.
 	members uint64
 }
@@ -84,8 +88,28 @@ func (r *reader) dueGroups(now time.Time, wanted map[string][]partition) []strin
 	return due[:min(len(due), groupsOfRead)]
 }
 
-// describe asks the coordinators of groups for them. One that cannot be asked for now has neither members nor is it missing; one whose
-// description cannot be read is absent.
+// describeAll is describe for any number of groups, with a time of its own: what was asked for before cannot use it up. All are asked for
+// at once, so that a coordinator that is silent keeps none of the others from telling.
+func (r *reader) describeAll(ctx context.Context, groups []string) map[string]described {
+	ctx, cancel := context.WithTimeout(ctx, queue.ReplyTimeout)
+	defer cancel()
+	var ask sync.WaitGroup
+	var mu sync.Mutex
+	all := map[string]described{}
+	for some := range slices.Chunk(groups, groupsAtOnce) {
+		ask.Go(func() {
+			told := r.describe(ctx, some)
+			mu.Lock()
+			defer mu.Unlock()
+			maps.Copy(all, told)
+		})
+	}
+	ask.Wait()
+	return all
+}
+
+// describe asks the coordinators of groups for them. One that cannot be asked for now is unknown; one whose description cannot be read is
+// absent.
 func (r *reader) describe(ctx context.Context, groups []string) map[string]described {
 	all := map[string]described{}
 	request := kmsg.NewPtrDescribeGroupsRequest()
@@ -95,7 +119,7 @@ func (r *reader) describe(ctx context.Context, groups []string) map[string]descr
 			takeGroups(all, shard.Resp.(*kmsg.DescribeGroupsResponse))
 		} else if passes(shard.Err) {
 			for _, name := range shard.Req.(*kmsg.DescribeGroupsRequest).Groups {
-				all[name] = described{}
+				all[name] = described{unknown: shard.Err}
 			}
 		}
 	}
@@ -119,9 +143,9 @@ func (r *reader) describeNewer(ctx context.Context, all map[string]described, gr
 	for _, shard := range r.client.RequestSharded(ctx, request) {
 		if shard.Err == nil {
 			takeNewerGroups(all, shard.Resp.(*kmsg.ConsumerGroupDescribeResponse))
-		} else if isNetwork(shard.Err) { // else the broker does not have the request, and so has no such groups
+		} else if passes(shard.Err) && !errors.Is(shard.Err, kerr.UnsupportedVersion) { // else the broker does not have the request, and so has no such groups
 			for _, name := range shard.Req.(*kmsg.ConsumerGroupDescribeRequest).Groups {
-				all[name] = described{}
+				all[name] = described{unknown: shard.Err}
 			}
 		}
 	}
@@ -136,7 +160,7 @@ func takeGroups(into map[string]described, reply *kmsg.DescribeGroupsResponse) {
 		case errors.Is(err, kerr.GroupIDNotFound) || err == nil && g.State == "Dead":
 			into[g.Group] = described{missing: true}
 		case err != nil:
-			into[g.Group] = described{}
+			into[g.Group] = described{unknown: err}
 		default:
 			var ids []string
 			for _, m := range g.Members {
@@ -152,7 +176,7 @@ func takeNewerGroups(into map[string]described, reply *kmsg.ConsumerGroupDescrib
 		switch err := kerr.ErrorForCode(g.ErrorCode); {
 		case errors.Is(err, kerr.GroupIDNotFound), errors.Is(err, kerr.UnsupportedVersion):
 		case err != nil:
-			into[g.Group] = described{}
+			into[g.Group] = described{unknown: err}
 		default:
 			ids := []string{strconv.Itoa(int(g.Epoch))}
 			for _, m := range g.Members {
