@@ -25,6 +25,9 @@ const (
 	// costs the connection, are left alone for membersRetry.
 	membersAge   = 5 * time.Second
 	membersRetry = 10 * time.Minute
+	// groupsAge is how long a group is remembered that no Read asks for; of more than groupsMost those are forgotten at once.
+	groupsAge  = 2 * membersRetry
+	groupsMost = 5000
 	// groupsAtOnce bounds a reply: each member takes some hundred bytes of it. groupsOfRead bounds the time that one Read spends on it.
 	groupsAtOnce = 16
 	groupsOfRead = 64
@@ -39,10 +42,10 @@ type described struct {
 	members uint64
 }
 
-// group is what is remembered of one: its members, 0 where they are not known, and when to ask again.
+// group is what is remembered of one: its members, 0 where they are not known, when to ask again, and when it was last wanted.
 type group struct {
-	members uint64
-	due     time.Time
+	members     uint64
+	due, wanted time.Time
 }
 
 // members are those of the groups that are wanted, as far as they are known. They are asked for every membersAge, or as often as
@@ -53,9 +56,9 @@ func (r *reader) members(ctx context.Context, wanted map[string][]partition) map
 		told := r.describe(ctx, some)
 		r.mu.Lock()
 		for _, name := range some {
-			next := group{due: now.Add(membersRetry)}
+			next := group{due: now.Add(membersRetry), wanted: now}
 			if d, ok := told[name]; ok {
-				next = group{d.members, now.Add(membersAge)}
+				next.members, next.due = d.members, now.Add(membersAge)
 			}
 			r.groups[name] = next
 		}
@@ -64,23 +67,30 @@ func (r *reader) members(ctx context.Context, wanted map[string][]partition) map
 	known := map[string]uint64{}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for name, g := range r.groups {
-		if g.members != 0 {
-			known[name] = g.members
+	for name := range wanted {
+		if members := r.groups[name].members; members != 0 {
+			known[name] = members
 		}
 	}
 	return known
 }
 
-// dueGroups are those to ask for now. Those that are not wanted any more are forgotten.
+// dueGroups are those to ask for now. Those that no Read wants any more are forgotten, by time: the next one is about other queues, whose
+// turn it is, and a group that costs the connection would be asked for each time that its own turn comes.
 func (r *reader) dueGroups(now time.Time, wanted map[string][]partition) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.groups, func(name string, _ group) bool { return wanted[name] == nil })
+	many := len(r.groups) > groupsMost
+	maps.DeleteFunc(r.groups, func(name string, g group) bool {
+		return wanted[name] == nil && (many || now.Sub(g.wanted).Abs() > groupsAge)
+	})
 	var due []string
 	for name := range wanted {
+		g := r.groups[name]
+		g.wanted = now
+		r.groups[name] = g
 		// A clock that was set back makes none wait for longer than ever meant.
-		if at := r.groups[name].due; !now.Before(at) || at.Sub(now) > membersRetry {
+		if !now.Before(g.due) || g.due.Sub(now) > membersRetry {
 			due = append(due, name)
 		}
 	}
@@ -96,7 +106,7 @@ func (r *reader) describeAll(ctx context.Context, groups []string) map[string]de
 	var ask sync.WaitGroup
 	var mu sync.Mutex
 	all := map[string]described{}
-	for some := range slices.Chunk(groups, groupsAtOnce) {
+	for some := range slices.Chunk(r.readable(groups), groupsAtOnce) {
 		ask.Go(func() {
 			told := r.describe(ctx, some)
 			mu.Lock()
@@ -106,6 +116,17 @@ func (r *reader) describeAll(ctx context.Context, groups []string) map[string]de
 	}
 	ask.Wait()
 	return all
+}
+
+// readable leaves out groups that are left alone for membersRetry.
+func (r *reader) readable(groups []string) []string {
+	now := r.now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.DeleteFunc(groups, func(name string) bool {
+		wait := r.groups[name].due.Sub(now)
+		return wait > membersAge && wait <= membersRetry
+	})
 }
 
 // describe asks the coordinators of groups for them. One that cannot be asked for now is unknown; one whose description cannot be read is
