@@ -261,7 +261,7 @@ func TestDiagnosis(t *testing.T) {
 		{"a surge in a rollout", Observation{Target: target, Samples: freshly}, Decision{Plan: scaling.Plan{Desired: ptr.To[int32](17), Held: true}},
 			capacityv1alpha1.CauseDemandSurge, "Wait", ""},
 		{"more wanted than there are partitions", Observation{Target: target, Samples: freshly}, Decision{Plan: scaling.Plan{Desired: ptr.To[int32](12),
-			Limited:      scaling.Finding{Status: "True", Reason: capacityv1alpha1.ReasonTooFewPartitions, Message: "17 wanted, 12 partitions keep 12 replicas busy; add partitions"},
+			Limited:      scaling.Finding{Status: "True", Reason: capacityv1alpha1.ReasonTooFewPartitions, Message: "17 wanted, 12 partitions keep at most 12 replicas busy; add partitions"},
 			ObjectiveMet: scaling.Finding{Status: "False"}}},
 			capacityv1alpha1.CauseDemandSurge, "CheckQueue", "add partitions"},
 		{"a stuck rollout", Observation{Target: target, Samples: freshly, Assessment: stuck, ReplicaSets: []*appsv1.ReplicaSet{old}}, Decision{Plan: surge},

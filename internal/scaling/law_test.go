@@ -295,12 +295,12 @@ func checkPartitions(t *rapid.T, p Policy, o Observation, plan Plan) {
 	if !all || o.Suspended {
 		return
 	}
-	useful = max(1, math.Floor(useful+1e-9))
+	useful, whole := max(1, math.Ceil(useful-1e-9)), max(1, math.Floor(useful+1e-9))
 	if n := plan.Replicas; n != nil && *n > o.Target.Replicas && float64(*n) > max(useful, float64(p.Min)) {
 		t.Errorf("%d replicas, %v are useful", *n, useful)
 	}
-	if plan.Lent > o.Pool.Lent && float64(plan.Lent)+float64(o.Target.Available) > useful {
-		t.Errorf("%d lent and %d available, %v are useful", plan.Lent, o.Target.Available, useful)
+	if plan.Lent > o.Pool.Lent && float64(plan.Lent)+float64(o.Target.Available) > whole {
+		t.Errorf("%d lent and %d available, %v have all of their consumers at work", plan.Lent, o.Target.Available, whole)
 	}
 	if room := max(0, p.Max-o.Target.Available); plan.Lent > 0 && plan.Lent < min(o.Pool.Lent, room) {
 		t.Errorf("%d of %d slots come back, and not all at once", o.Pool.Lent-plan.Lent, o.Pool.Lent)
