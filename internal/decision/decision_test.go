@@ -87,24 +87,25 @@ func TestSuspendedEndsByItsTime(t *testing.T) {
 	}
 }
 
-// Partitions that a reading tells reach the decision; those of a queue that cannot be read do not.
+// Partitions that a reading tells reach the decision, also while the queue cannot be read any more; what waits in them does not then.
 func TestPartitionsOfReadings(t *testing.T) {
 	s := &Memory{Capacity: capacity.NewEstimator()}
-	s.Capacity.Configure(capacity.Settings{Weights: []float64{1, 1, 1}})
+	s.Capacity.Configure(capacity.Settings{Weights: []float64{1, 1, 1, 1}})
 	reading := &queue.Reading{Time: noon, Depth: 9, MostConsumers: new(int64(12)), DeepestPartition: new(int64(7))}
 	seen := &Observation{
 		Now: noon,
 		QueueScaler: &capacityv1alpha1.QueueScaler{Spec: capacityv1alpha1.QueueScalerSpec{Queues: []capacityv1alpha1.Queue{
-			{Name: "a", QueueSource: capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{ConsumersPerReplica: 3}}}, {Name: "b"}, {Name: "c"}}}},
+			{Name: "a", QueueSource: capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{ConsumersPerReplica: 3}}}, {Name: "b"}, {Name: "c"}, {Name: "d"}}}},
 		Samples: []queue.Sample{
 			{Quality: queue.Fresh, Reading: reading}, {Quality: queue.Fresh, Reading: &queue.Reading{Time: noon}}, {Quality: queue.Stale, Reading: reading},
+			{Quality: queue.Unavailable},
 		},
 	}
 	var got [][3]int64
 	for _, q := range queueInputs(seen, s) {
 		got = append(got, [3]int64{q.MostConsumers, q.ConsumersPerReplica, q.DeepestPartition})
 	}
-	if diff := cmp.Diff([][3]int64{{12, 3, 7}, {}, {}}, got); diff != "" {
+	if diff := cmp.Diff([][3]int64{{12, 3, 7}, {}, {12, 1, 0}, {}}, got); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -289,14 +289,18 @@ func checkPartitions(t *rapid.T, p Policy, o Observation, plan Plan) {
 	p, o = boundedPolicy(p), boundedObservation(o)
 	useful, all := 0.0, len(o.Queues) > 0
 	for _, q := range o.Queues {
-		all = all && q.Fresh && q.MostConsumers > 0
+		all = all && q.MostConsumers > 0
 		useful += float64(q.MostConsumers) / float64(q.ConsumersPerReplica)
 	}
 	if !all || o.Suspended {
 		return
 	}
 	useful, whole := max(1, math.Ceil(useful-1e-9)), max(1, math.Floor(useful+1e-9))
-	if n := plan.Replicas; n != nil && *n > o.Target.Replicas && float64(*n) > max(useful, float64(p.Min)) {
+	least := p.Min
+	if plan.InFallback {
+		least = max(least, p.Fallback.Min)
+	}
+	if n := plan.Replicas; n != nil && *n > o.Target.Replicas && float64(*n) > max(useful, float64(least)) {
 		t.Errorf("%d replicas, %v are useful", *n, useful)
 	}
 	if plan.Lent > o.Pool.Lent && float64(plan.Lent)+float64(o.Target.Available) > whole {

@@ -13,11 +13,11 @@ import (
 const rebalanceReturn = 300 * time.Second
 
 // partitions is how many there are of all queues together. It is 0 where a queue has none, so that any number of consumers helps, or
-// cannot be read. How queues share consumers is not known: a replica beyond the sum has no partition of any.
+// never told; one that cannot be read now has as many as it told last. How queues share consumers is not known: a replica beyond the sum has no partition of any.
 func (in input) partitions() int64 {
 	var sum int64
 	for _, q := range in.Queues {
-		if !q.Fresh || q.MostConsumers == 0 {
+		if q.MostConsumers == 0 {
 			return 0
 		}
 		sum += q.MostConsumers
@@ -75,9 +75,13 @@ func (in input) speeding() int32 {
 }
 
 // mayBeAsked is how many replicas partitions permit to ask for. Those that are there already stay while there is work: to remove them
-// in a backlog would interrupt the others, and help nobody.
+// in a backlog would interrupt the others, and help nobody. The fallback is what was given for the time in which nothing is known.
 func (in input) mayBeAsked() int32 {
-	return max(min(in.useful(), in.speeding()), in.Min, min(in.Target.Replicas, in.Max))
+	least := in.Min
+	if in.fallback {
+		least = max(least, in.Fallback.Min)
+	}
+	return max(min(in.useful(), in.speeding()), least, min(in.Target.Replicas, in.Max))
 }
 
 func (in input) partitionsText(wanted int32) string {
@@ -106,7 +110,7 @@ func (in input) aloneText() string {
 // rebalances is true where consumers share partitions, so that each one that comes or goes interrupts the others.
 func rebalances(o Observation) bool {
 	for _, q := range o.Queues {
-		if q.Fresh && q.MostConsumers > 0 {
+		if q.MostConsumers > 0 {
 			return true
 		}
 	}

@@ -78,6 +78,42 @@ func TestPartitionsForAPartOfAReplica(t *testing.T) {
 	}
 }
 
+// A queue that cannot be read keeps the partitions that it told of last: the cap is of them all. Only one that never told lifts it, and
+// the fallback outranks it.
+func TestPartitionsOfQueuesThatCannotBeRead(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		fresh   bool
+		told    int64
+		desired int32
+	}{
+		{"both read", true, 4, 16},
+		{"one told before", false, 4, 16},
+		{"one never told", false, 0, 43},
+	} {
+		quiet, full := topic(12, 1, 0, 0), topic(12, 1, 16000, 0)
+		for _, o := range []*Observation{&quiet, &full} {
+			other := o.Queues[0]
+			other.Name, other.Depth, other.MostConsumers, other.Arrival, other.Throughput = "r", 0, 4, new(0.0), new(0.0)
+			o.Queues = append(o.Queues, other)
+		}
+		full.Queues[1].Fresh, full.Queues[1].MostConsumers = c.fresh, c.told
+		p := chat()
+		p.Max = 200
+		if plan, _ := Decide(noon, p, full, watched(p, quiet)); *plan.Desired != c.desired {
+			t.Errorf("%s: %d desired, want %d: %s", c.name, *plan.Desired, c.desired, plan.Message)
+		}
+	}
+	p, o := chat(), topic(4, 1, 0, 0)
+	p.Fallback = &Fallback{After: time.Minute, Min: 14}
+	m := watched(p, o)
+	o.Queues[0].Fresh = false
+	_, m = Decide(noon, p, o, m)
+	if plan, _ := Decide(noon.Add(2*time.Minute), p, o, m); *plan.Desired != 14 || !plan.InFallback {
+		t.Errorf("fallback: %d desired, want 14: %s", *plan.Desired, plan.Message)
+	}
+}
+
 func show64(n *float64) any {
 	if n == nil {
 		return "none"
