@@ -31,7 +31,7 @@ type KafkaSource struct {
 	// +kubebuilder:validation:items:Maximum=1000000
 	Partitions []int32 `json:"partitions,omitempty"`
 	// consumersPerReplica is the number of consumers that one replica runs in the group, such as Spring Kafka's concurrency: topics of P partitions
-	// never need more than P/consumersPerReplica replicas. One consumer that hands messages to many workers is one. Default 1.
+	// never need more than P/consumersPerReplica replicas, rounded up. One consumer that hands messages to many workers is one. Default 1.
 	// +optional
 	// +default=1
 	// +kubebuilder:validation:Minimum=1

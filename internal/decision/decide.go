@@ -102,11 +102,12 @@ func queueInputs(seen *Observation, s *Memory) []scaling.Queue {
 			Fresh:        sample.Quality == queue.Fresh,
 			Problem:      sample.Message,
 		}
+		// How many partitions there are does not change by the minute: the last reading tells it while there is no newer one.
+		if r := sample.Reading; r != nil && r.MostConsumers != nil {
+			q.MostConsumers, q.ConsumersPerReplica = *r.MostConsumers, int64(or(spec.Kafka.ConsumersPerReplica, 1))
+		}
 		if q.Fresh {
 			q.Depth, q.InFlight = sample.Reading.Depth, sample.Reading.InFlight
-			if most := sample.Reading.MostConsumers; most != nil {
-				q.MostConsumers, q.ConsumersPerReplica = *most, int64(or(spec.Kafka.ConsumersPerReplica, 1))
-			}
 			if deepest := sample.Reading.DeepestPartition; deepest != nil {
 				q.DeepestPartition = *deepest
 			}

@@ -87,24 +87,25 @@ func TestSuspendedEndsByItsTime(t *testing.T) {
 	}
 }
 
-// Partitions that a reading tells reach the decision; those of a queue that cannot be read do not.
+// Partitions that a reading tells reach the decision, also while the queue cannot be read any more; what waits in them does not then.
 func TestPartitionsOfReadings(t *testing.T) {
 	s := &Memory{Capacity: capacity.NewEstimator()}
-	s.Capacity.Configure(capacity.Settings{Weights: []float64{1, 1, 1}})
+	s.Capacity.Configure(capacity.Settings{Weights: []float64{1, 1, 1, 1}})
 	reading := &queue.Reading{Time: noon, Depth: 9, MostConsumers: new(int64(12)), DeepestPartition: new(int64(7))}
 	seen := &Observation{
 		Now: noon,
 		QueueScaler: &capacityv1alpha1.QueueScaler{Spec: capacityv1alpha1.QueueScalerSpec{Queues: []capacityv1alpha1.Queue{
-			{Name: "a", QueueSource: capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{ConsumersPerReplica: 3}}}, {Name: "b"}, {Name: "c"}}}},
+			{Name: "a", QueueSource: capacityv1alpha1.QueueSource{Kafka: capacityv1alpha1.KafkaSource{ConsumersPerReplica: 3}}}, {Name: "b"}, {Name: "c"}, {Name: "d"}}}},
 		Samples: []queue.Sample{
 			{Quality: queue.Fresh, Reading: reading}, {Quality: queue.Fresh, Reading: &queue.Reading{Time: noon}}, {Quality: queue.Stale, Reading: reading},
+			{Quality: queue.Unavailable},
 		},
 	}
 	var got [][3]int64
 	for _, q := range queueInputs(seen, s) {
 		got = append(got, [3]int64{q.MostConsumers, q.ConsumersPerReplica, q.DeepestPartition})
 	}
-	if diff := cmp.Diff([][3]int64{{12, 3, 7}, {}, {}}, got); diff != "" {
+	if diff := cmp.Diff([][3]int64{{12, 3, 7}, {}, {12, 1, 0}, {}}, got); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -261,7 +262,7 @@ func TestDiagnosis(t *testing.T) {
 		{"a surge in a rollout", Observation{Target: target, Samples: freshly}, Decision{Plan: scaling.Plan{Desired: ptr.To[int32](17), Held: true}},
 			capacityv1alpha1.CauseDemandSurge, "Wait", ""},
 		{"more wanted than there are partitions", Observation{Target: target, Samples: freshly}, Decision{Plan: scaling.Plan{Desired: ptr.To[int32](12),
-			Limited:      scaling.Finding{Status: "True", Reason: capacityv1alpha1.ReasonTooFewPartitions, Message: "17 wanted, 12 partitions keep 12 replicas busy; add partitions"},
+			Limited:      scaling.Finding{Status: "True", Reason: capacityv1alpha1.ReasonTooFewPartitions, Message: "17 wanted, 12 partitions keep at most 12 replicas busy; add partitions"},
 			ObjectiveMet: scaling.Finding{Status: "False"}}},
 			capacityv1alpha1.CauseDemandSurge, "CheckQueue", "add partitions"},
 		{"a stuck rollout", Observation{Target: target, Samples: freshly, Assessment: stuck, ReplicaSets: []*appsv1.ReplicaSet{old}}, Decision{Plan: surge},

@@ -289,18 +289,22 @@ func checkPartitions(t *rapid.T, p Policy, o Observation, plan Plan) {
 	p, o = boundedPolicy(p), boundedObservation(o)
 	useful, all := 0.0, len(o.Queues) > 0
 	for _, q := range o.Queues {
-		all = all && q.Fresh && q.MostConsumers > 0
+		all = all && q.MostConsumers > 0
 		useful += float64(q.MostConsumers) / float64(q.ConsumersPerReplica)
 	}
 	if !all || o.Suspended {
 		return
 	}
-	useful = max(1, math.Floor(useful+1e-9))
-	if n := plan.Replicas; n != nil && *n > o.Target.Replicas && float64(*n) > max(useful, float64(p.Min)) {
+	useful, whole := max(1, math.Ceil(useful-1e-9)), max(1, math.Floor(useful+1e-9))
+	least := p.Min
+	if plan.InFallback {
+		least = max(least, p.Fallback.Min)
+	}
+	if n := plan.Replicas; n != nil && *n > o.Target.Replicas && float64(*n) > max(useful, float64(least)) {
 		t.Errorf("%d replicas, %v are useful", *n, useful)
 	}
-	if plan.Lent > o.Pool.Lent && float64(plan.Lent)+float64(o.Target.Available) > useful {
-		t.Errorf("%d lent and %d available, %v are useful", plan.Lent, o.Target.Available, useful)
+	if plan.Lent > o.Pool.Lent && float64(plan.Lent)+float64(o.Target.Available) > whole {
+		t.Errorf("%d lent and %d available, %v have all of their consumers at work", plan.Lent, o.Target.Available, whole)
 	}
 	if room := max(0, p.Max-o.Target.Available); plan.Lent > 0 && plan.Lent < min(o.Pool.Lent, room) {
 		t.Errorf("%d of %d slots come back, and not all at once", o.Pool.Lent-plan.Lent, o.Pool.Lent)

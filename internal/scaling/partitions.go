@@ -13,11 +13,11 @@ import (
 const rebalanceReturn = 300 * time.Second
 
 // partitions is how many there are of all queues together. It is 0 where a queue has none, so that any number of consumers helps, or
-// cannot be read. How queues share consumers is not known: a replica beyond the sum has no partition of any.
+// never told; one that cannot be read now has as many as it told last. How queues share consumers is not known: a replica beyond the sum has no partition of any.
 func (in input) partitions() int64 {
 	var sum int64
 	for _, q := range in.Queues {
-		if !q.Fresh || q.MostConsumers == 0 {
+		if q.MostConsumers == 0 {
 			return 0
 		}
 		sum += q.MostConsumers
@@ -25,16 +25,31 @@ func (in input) partitions() int64 {
 	return sum
 }
 
-// useful is how many replicas find partitions to work on: floor(partitions/consumersPerReplica), at least 1.
-func (in input) useful() int32 {
-	if in.partitions() == 0 {
-		return maxCount
-	}
+// fed is how many replicas partitions are enough for, each with a partition for every one of its consumers: the sum of
+// partitions/consumersPerReplica.
+func (in input) fed() float64 {
 	sum := 0.0
 	for _, q := range in.Queues {
 		sum += float64(q.MostConsumers) / float64(q.ConsumersPerReplica)
 	}
-	return max(1, clip(int64(sum+1e-9)))
+	return sum
+}
+
+// useful is how many replicas find partitions to work on, at least 1: what is left for the last one may be fewer than it has consumers.
+func (in input) useful() int32 {
+	if in.partitions() == 0 {
+		return maxCount
+	}
+	return max(1, ceil(in.fed()))
+}
+
+// worthLending is how many replicas slots may make up: of what is useful, without one that has more consumers than there are partitions
+// left for it: a lend interrupts all the others, and that one may add less than it takes from them.
+func (in input) worthLending() int32 {
+	if in.partitions() == 0 {
+		return in.speeding()
+	}
+	return min(max(1, clip(int64(in.fed()+1e-9))), in.speeding())
 }
 
 // alone is how many seconds the deepest partition of a queue takes at the least: one consumer at a time works on it, however many
@@ -60,9 +75,13 @@ func (in input) speeding() int32 {
 }
 
 // mayBeAsked is how many replicas partitions permit to ask for. Those that are there already stay while there is work: to remove them
-// in a backlog would interrupt the others, and help nobody.
+// in a backlog would interrupt the others, and help nobody. The fallback is what was given for the time in which nothing is known.
 func (in input) mayBeAsked() int32 {
-	return max(min(in.useful(), in.speeding()), in.Min, min(in.Target.Replicas, in.Max))
+	least := in.Min
+	if in.fallback {
+		least = max(least, in.Fallback.Min)
+	}
+	return max(min(in.useful(), in.speeding()), least, min(in.Target.Replicas, in.Max))
 }
 
 func (in input) partitionsText(wanted int32) string {
@@ -70,7 +89,7 @@ func (in input) partitionsText(wanted int32) string {
 		return fmt.Sprintf("%d wanted, but more than %d hardly drain the backlog sooner: %s; spread the messages over the partitions, or make the consumers faster",
 			wanted, in.speeding(), in.aloneText())
 	}
-	text := fmt.Sprintf("%d wanted, %d partitions keep %d replicas busy", wanted, in.partitions(), in.useful())
+	text := fmt.Sprintf("%d wanted, %d partitions keep at most %s busy", wanted, in.partitions(), count(in.useful(), "replica"))
 	most := int64(1)
 	for _, q := range in.Queues {
 		most = max(most, q.ConsumersPerReplica)
@@ -91,7 +110,7 @@ func (in input) aloneText() string {
 // rebalances is true where consumers share partitions, so that each one that comes or goes interrupts the others.
 func rebalances(o Observation) bool {
 	for _, q := range o.Queues {
-		if q.Fresh && q.MostConsumers > 0 {
+		if q.MostConsumers > 0 {
 			return true
 		}
 	}
@@ -102,7 +121,7 @@ func rebalances(o Observation) bool {
 // service come back all at once, or not yet.
 func (in input) lendable(level, lent int32) int32 {
 	if level > lent {
-		return max(lent, min(level, max(0, min(in.useful(), in.speeding())-in.Target.Available)))
+		return max(lent, min(level, max(0, in.worthLending()-in.Target.Available)))
 	}
 	if level > 0 && rebalances(in.Observation) {
 		return lent

@@ -36,9 +36,10 @@ func TestPartitionsLimit(t *testing.T) {
 			"backlog 6000 drains in 600 s, objective 60 s; one partition of queue q has 4800 of its 6000 messages, which take one consumer 600 s",
 			"22 wanted, but more than 12 hardly drain the backlog sooner: one partition of queue q has 4800 of its 6000 messages, which take one consumer 600 s; spread the messages over the partitions, or make the consumers faster"},
 		{"in three of them", 48, 1, 14400, 4800, 16, 720, "objective 60 s", "40 wanted, but more than 16 hardly drain the backlog sooner"},
-		{"too few", 16, 1, 16000, 1000, 16, 800, "objective 60 s", "43 wanted, 16 partitions keep 16 replicas busy; add partitions, or make the consumers faster"},
-		{"three consumers each", 48, 3, 48000, 1000, 16, 2400, "objective 60 s", "110 wanted, 48 partitions keep 16 replicas busy that run up to 3 consumers each; add partitions"},
-		{"a consumer of three", 48, 3, 6000, 480, 16, 300, "which take one consumer 180 s", "22 wanted, 48 partitions keep 16 replicas busy"},
+		{"too few", 16, 1, 16000, 1000, 16, 800, "objective 60 s", "43 wanted, 16 partitions keep at most 16 replicas busy; add partitions, or make the consumers faster"},
+		{"three consumers each", 48, 3, 48000, 1000, 16, 2400, "objective 60 s", "110 wanted, 48 partitions keep at most 16 replicas busy that run up to 3 consumers each; add partitions"},
+		{"a consumer of three", 48, 3, 6000, 480, 16, 300, "which take one consumer 180 s", "22 wanted, 48 partitions keep at most 16 replicas busy"},
+		{"a last one with fewer", 50, 3, 48000, 960, 17, 2400, "objective 60 s", "110 wanted, 50 partitions keep at most 17 replicas busy that run up to 3 consumers each"},
 	} {
 		o := topic(c.partitions, c.consumersPerReplica, c.depth, c.deepest)
 		p := chat()
@@ -54,6 +55,62 @@ func TestPartitionsLimit(t *testing.T) {
 		if limited := plan.Limited.Reason == reasonTooFewPartitions; limited != (c.limited != "") || limited && !strings.Contains(plan.Limited.Message, c.limited) {
 			t.Errorf("%s: %s: %s", c.name, plan.Limited.Reason, plan.Limited.Message)
 		}
+	}
+}
+
+// A second replica takes partitions that the consumers of the first have between them. No slot is lent for less than all of its own.
+func TestPartitionsForAPartOfAReplica(t *testing.T) {
+	for _, c := range []struct {
+		partitions, consumersPerReplica int64
+		asked, lent                     int32
+	}{{12, 7, 2, 0}, {5, 3, 2, 0}, {10, 3, 4, 2}, {9, 3, 3, 2}, {2, 3, 1, 0}} {
+		p, quiet, full := chat(), topic(c.partitions, c.consumersPerReplica, 0, 0), topic(c.partitions, c.consumersPerReplica, 20000, 0)
+		p.Min = 1
+		for _, o := range []*Observation{&quiet, &full} {
+			o.Target.Replicas, o.Target.Available = 1, 1
+			o.Pool = Pool{Warm: 9, StartUp: 40 * time.Second}
+		}
+		plan, _ := Decide(noon, p, full, watched(p, quiet))
+		if *plan.Desired != c.asked || plan.Lent != c.lent {
+			t.Errorf("%d partitions, %d consumers each: %d asked for and %d lent, want %d and %d: %s",
+				c.partitions, c.consumersPerReplica, *plan.Desired, plan.Lent, c.asked, c.lent, plan.Message)
+		}
+	}
+}
+
+// A queue that cannot be read keeps the partitions that it told of last: the cap is of them all. Only one that never told lifts it, and
+// the fallback outranks it.
+func TestPartitionsOfQueuesThatCannotBeRead(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		fresh   bool
+		told    int64
+		desired int32
+	}{
+		{"both read", true, 4, 16},
+		{"one told before", false, 4, 16},
+		{"one never told", false, 0, 43},
+	} {
+		quiet, full := topic(12, 1, 0, 0), topic(12, 1, 16000, 0)
+		for _, o := range []*Observation{&quiet, &full} {
+			other := o.Queues[0]
+			other.Name, other.Depth, other.MostConsumers, other.Arrival, other.Throughput = "r", 0, 4, new(0.0), new(0.0)
+			o.Queues = append(o.Queues, other)
+		}
+		full.Queues[1].Fresh, full.Queues[1].MostConsumers = c.fresh, c.told
+		p := chat()
+		p.Max = 200
+		if plan, _ := Decide(noon, p, full, watched(p, quiet)); *plan.Desired != c.desired {
+			t.Errorf("%s: %d desired, want %d: %s", c.name, *plan.Desired, c.desired, plan.Message)
+		}
+	}
+	p, o := chat(), topic(4, 1, 0, 0)
+	p.Fallback = &Fallback{After: time.Minute, Min: 14}
+	m := watched(p, o)
+	o.Queues[0].Fresh = false
+	_, m = Decide(noon, p, o, m)
+	if plan, _ := Decide(noon.Add(2*time.Minute), p, o, m); *plan.Desired != 14 || !plan.InFallback {
+		t.Errorf("fallback: %d desired, want 14: %s", *plan.Desired, plan.Message)
 	}
 }
 

@@ -130,7 +130,7 @@ type Queue struct {
 	Weight float64
 	// DrainSeconds is T of this queue; 0 means the policy's.
 	DrainSeconds float64
-	// Fresh is false where the reading may not be decided upon. Nothing below but Problem is looked at then.
+	// Fresh is false where the reading may not be decided upon. Nothing below but Problem and how many consumers there may be is looked at then.
 	Fresh bool
 	// Problem says for a person why it is not fresh.
 	Problem string
@@ -142,7 +142,7 @@ type Queue struct {
 	// Throughput is X, messages/s completed. nil: unknown.
 	Throughput *float64
 	// MostConsumers is how many consumers can work on it at once: its partitions. A consumer that comes or goes then interrupts the
-	// others. 0: any number.
+	// others. As told last where it is not fresh. 0: any number, or never told.
 	MostConsumers int64
 	// ConsumersPerReplica is how many of them one replica runs, at least 1.
 	ConsumersPerReplica int64

@@ -4,6 +4,7 @@
 package standby
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -57,5 +58,38 @@ spec:
 	}
 	if diff := cmp.Diff(before, &template); diff != "" {
 		t.Errorf("the target's template was changed:\n%s", diff)
+	}
+}
+
+// What a value refers to is looked at: only the pod's own fields make an id of its own. An argument that names a variable which is dropped
+// goes with it, or it would be the same text for all slots.
+func TestGroupInstanceOfOtherVariables(t *testing.T) {
+	fixed := func(name, value string) corev1.EnvVar { return corev1.EnvVar{Name: name, Value: value} }
+	pod := corev1.EnvVar{Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}}}
+	secret := corev1.EnvVar{Name: "ID", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{Key: "id"}}}
+	const id, arg = "GROUP_INSTANCE_ID", "--group.instance.id=$(GROUP_INSTANCE_ID)"
+	for _, c := range []struct {
+		name  string
+		env   []corev1.EnvVar
+		stays bool
+	}{
+		{"fixed", []corev1.EnvVar{fixed(id, "a")}, false},
+		{"fixed by another", []corev1.EnvVar{fixed("ID", "a"), fixed(id, "$(ID)")}, false},
+		{"of a Secret", []corev1.EnvVar{secret, fixed(id, "$(ID)")}, false},
+		{"of nothing", []corev1.EnvVar{fixed(id, "$(ELSEWHERE)")}, false},
+		{"of itself", []corev1.EnvVar{fixed(id, "$("+id+")")}, false},
+		{"escaped", []corev1.EnvVar{pod, fixed(id, "$$(POD_NAME)")}, false},
+		{"of a later one, which the kubelet leaves as it is", []corev1.EnvVar{fixed(id, "$(POD_NAME)"), pod}, false},
+		{"fixed in the end", []corev1.EnvVar{pod, fixed(id, "$(POD_NAME)"), fixed(id, "a")}, false},
+		{"the pod's", []corev1.EnvVar{pod, fixed(id, "$(POD_NAME)")}, true},
+		{"the pod's by others", []corev1.EnvVar{pod, fixed("A", "$(POD_NAME)"), fixed("B", "b$$$(A)"), fixed(id, "$(ID)$(B)")}, true},
+	} {
+		spec := &corev1.PodSpec{Containers: []corev1.Container{{Env: c.env, Args: []string{arg}}}}
+		dropGroupInstance(spec)
+		container := &spec.Containers[0]
+		has := slices.ContainsFunc(container.Env, func(e corev1.EnvVar) bool { return e.Name == id })
+		if has != c.stays || (len(container.Args) > 0) != c.stays {
+			t.Errorf("%s: variables %v, arguments %v", c.name, container.Env, container.Args)
+		}
 	}
 }

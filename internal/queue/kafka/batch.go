@@ -121,13 +121,38 @@ func compare(a, b partition) int {
 func (b *batch) withoutCommit() []string {
 	var groups []string
 	for i, q := range b.queues {
-		commits, ok := b.commits[q.Kafka.Group]
-		if ok && commits.err == nil && b.failures[i] == nil && !slices.ContainsFunc(b.of[i], func(p partition) bool { _, has := commits.offsets[p]; return has }) {
+		if b.failures[i] == nil && b.committedNothing(i) {
 			groups = append(groups, q.Kafka.Group)
 		}
 	}
 	slices.Sort(groups)
 	return slices.Compact(groups)
+}
+
+// committedNothing: the group of the queue was asked for, and has no commit in any of the queue's partitions.
+func (b *batch) committedNothing(i int) bool {
+	commits, ok := b.commits[b.queues[i].Kafka.Group]
+	return ok && commits.err == nil && !slices.ContainsFunc(b.of[i], func(p partition) bool { _, has := commits.offsets[p]; return has })
+}
+
+// absent is why a queue whose group committed nothing is not one where everything waits: there is no such group, or that is not known.
+func (b *batch) absent(i int) *queue.Failure {
+	source := &b.queues[i].Kafka
+	d, told := b.described[source.Group]
+	switch {
+	case !b.committedNothing(i) || told && !d.missing && d.unknown == nil:
+		return nil
+	case d.missing:
+		return codeFailure(source, kerr.GroupIDNotFound)
+	case kerrOf(d.unknown) != nil:
+		return codeFailure(source, d.unknown)
+	}
+	reason := capacityv1alpha1.ReasonQueueUnavailable
+	if told && queue.ConnectFailure(d.unknown).Reason == capacityv1alpha1.ReasonQueueTimeout {
+		reason = capacityv1alpha1.ReasonQueueTimeout
+	}
+	return queue.Fail(reason, "Check the brokers, and network policies between operator and each of them",
+		"without an answer from the broker that coordinates group %q", source.Group)
 }
 
 // result is the reading of one queue, or why there is none: all of its partitions have to be known, because a sum over some of them
@@ -143,8 +168,9 @@ func (b *batch) result(i int) (queue.Reading, *queue.Failure) {
 		return queue.Reading{}, invalid()
 	case commits.err != nil:
 		return queue.Reading{}, failureOf(source, commits.err)
-	case b.described[source.Group].missing:
-		return queue.Reading{}, codeFailure(source, kerr.GroupIDNotFound)
+	}
+	if failure := b.absent(i); failure != nil {
+		return queue.Reading{}, failure
 	}
 	sum := total{completedKnown: true}
 	for _, p := range b.of[i] {

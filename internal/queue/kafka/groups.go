@@ -11,10 +11,13 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/queuescaler/queuescaler/internal/queue"
 )
 
 const (
@@ -22,6 +25,9 @@ const (
 	// costs the connection, are left alone for membersRetry.
 	membersAge   = 5 * time.Second
 	membersRetry = 10 * time.Minute
+	// groupsAge is how long a group is remembered that no Read asks for; of more than groupsMost those are forgotten at once.
+	groupsAge  = 2 * membersRetry
+	groupsMost = 5000
 	// groupsAtOnce bounds a reply: each member takes some hundred bytes of it. groupsOfRead bounds the time that one Read spends on it.
 	groupsAtOnce = 16
 	groupsOfRead = 64
@@ -29,16 +35,17 @@ const (
 
 // described is a group as its coordinator knows it.
 type described struct {
-	// missing: there is no such group.
+	// missing: there is no such group. unknown is why it is not known whether there is one; nil where it is.
 	missing bool
+	unknown error
 	// members is another number when a consumer came or went, or when the group is about to share its partitions anew.
 	members uint64
 }
 
-// group is what is remembered of one: its members, 0 where they are not known, and when to ask again.
+// group is what is remembered of one: its members, 0 where they are not known, when to ask again, and when it was last wanted.
 type group struct {
-	members uint64
-	due     time.Time
+	members     uint64
+	due, wanted time.Time
 }
 
 // members are those of the groups that are wanted, as far as they are known. They are asked for every membersAge, or as often as
@@ -49,9 +56,9 @@ func (r *reader) members(ctx context.Context, wanted map[string][]partition) map
 		told := r.describe(ctx, some)
 		r.mu.Lock()
 		for _, name := range some {
-			next := group{due: now.Add(membersRetry)}
+			next := group{due: now.Add(membersRetry), wanted: now}
 			if d, ok := told[name]; ok {
-				next = group{d.members, now.Add(membersAge)}
+				next.members, next.due = d.members, now.Add(membersAge)
 			}
 			r.groups[name] = next
 		}
@@ -60,23 +67,30 @@ func (r *reader) members(ctx context.Context, wanted map[string][]partition) map
 	known := map[string]uint64{}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for name, g := range r.groups {
-		if g.members != 0 {
-			known[name] = g.members
+	for name := range wanted {
+		if members := r.groups[name].members; members != 0 {
+			known[name] = members
 		}
 	}
 	return known
 }
 
-// dueGroups are those to ask for now. Those that are not wanted any more are forgotten.
+// dueGroups are those to ask for now. Those that no Read wants any more are forgotten, by time: the next one is about other queues, whose
+// turn it is, and a group that costs the connection would be asked for each time that its own turn comes.
 func (r *reader) dueGroups(now time.Time, wanted map[string][]partition) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.groups, func(name string, _ group) bool { return wanted[name] == nil })
+	many := len(r.groups) > groupsMost
+	maps.DeleteFunc(r.groups, func(name string, g group) bool {
+		return wanted[name] == nil && (many || now.Sub(g.wanted).Abs() > groupsAge)
+	})
 	var due []string
 	for name := range wanted {
+		g := r.groups[name]
+		g.wanted = now
+		r.groups[name] = g
 		// A clock that was set back makes none wait for longer than ever meant.
-		if at := r.groups[name].due; !now.Before(at) || at.Sub(now) > membersRetry {
+		if !now.Before(g.due) || g.due.Sub(now) > membersRetry {
 			due = append(due, name)
 		}
 	}
@@ -84,8 +98,39 @@ func (r *reader) dueGroups(now time.Time, wanted map[string][]partition) []strin
 	return due[:min(len(due), groupsOfRead)]
 }
 
-// describe asks the coordinators of groups for them. One that cannot be asked for now has neither members nor is it missing; one whose
-// description cannot be read is absent.
+// describeAll is describe for any number of groups, with a time of its own: what was asked for before cannot use it up. All are asked for
+// at once, so that a coordinator that is silent keeps none of the others from telling.
+func (r *reader) describeAll(ctx context.Context, groups []string) map[string]described {
+	ctx, cancel := context.WithTimeout(ctx, queue.ReplyTimeout)
+	defer cancel()
+	var ask sync.WaitGroup
+	var mu sync.Mutex
+	all := map[string]described{}
+	for some := range slices.Chunk(r.readable(groups), groupsAtOnce) {
+		ask.Go(func() {
+			told := r.describe(ctx, some)
+			mu.Lock()
+			defer mu.Unlock()
+			maps.Copy(all, told)
+		})
+	}
+	ask.Wait()
+	return all
+}
+
+// readable leaves out groups that are left alone for membersRetry.
+func (r *reader) readable(groups []string) []string {
+	now := r.now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.DeleteFunc(groups, func(name string) bool {
+		wait := r.groups[name].due.Sub(now)
+		return wait > membersAge && wait <= membersRetry
+	})
+}
+
+// describe asks the coordinators of groups for them. One that cannot be asked for now is unknown; one whose description cannot be read is
+// absent.
 func (r *reader) describe(ctx context.Context, groups []string) map[string]described {
 	all := map[string]described{}
 	request := kmsg.NewPtrDescribeGroupsRequest()
@@ -95,7 +140,7 @@ func (r *reader) describe(ctx context.Context, groups []string) map[string]descr
 			takeGroups(all, shard.Resp.(*kmsg.DescribeGroupsResponse))
 		} else if passes(shard.Err) {
 			for _, name := range shard.Req.(*kmsg.DescribeGroupsRequest).Groups {
-				all[name] = described{}
+				all[name] = described{unknown: shard.Err}
 			}
 		}
 	}
@@ -119,9 +164,9 @@ func (r *reader) describeNewer(ctx context.Context, all map[string]described, gr
 	for _, shard := range r.client.RequestSharded(ctx, request) {
 		if shard.Err == nil {
 			takeNewerGroups(all, shard.Resp.(*kmsg.ConsumerGroupDescribeResponse))
-		} else if isNetwork(shard.Err) { // else the broker does not have the request, and so has no such groups
+		} else if passes(shard.Err) && !errors.Is(shard.Err, kerr.UnsupportedVersion) { // else the broker does not have the request, and so has no such groups
 			for _, name := range shard.Req.(*kmsg.ConsumerGroupDescribeRequest).Groups {
-				all[name] = described{}
+				all[name] = described{unknown: shard.Err}
 			}
 		}
 	}
@@ -136,7 +181,7 @@ func takeGroups(into map[string]described, reply *kmsg.DescribeGroupsResponse) {
 		case errors.Is(err, kerr.GroupIDNotFound) || err == nil && g.State == "Dead":
 			into[g.Group] = described{missing: true}
 		case err != nil:
-			into[g.Group] = described{}
+			into[g.Group] = described{unknown: err}
 		default:
 			var ids []string
 			for _, m := range g.Members {
@@ -152,7 +197,7 @@ func takeNewerGroups(into map[string]described, reply *kmsg.ConsumerGroupDescrib
 		switch err := kerr.ErrorForCode(g.ErrorCode); {
 		case errors.Is(err, kerr.GroupIDNotFound), errors.Is(err, kerr.UnsupportedVersion):
 		case err != nil:
-			into[g.Group] = described{}
+			into[g.Group] = described{unknown: err}
 		default:
 			ids := []string{strconv.Itoa(int(g.Epoch))}
 			for _, m := range g.Members {

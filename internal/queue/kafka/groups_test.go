@@ -5,6 +5,7 @@ package kafkaq_test
 
 import (
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/test/servers"
 )
@@ -156,6 +158,54 @@ func TestMembersAreAskedForSeldom(t *testing.T) {
 	}
 	if n := asked.Load() - before; n > 2 {
 		t.Errorf("asked %d times in 100 s", n)
+	}
+}
+
+// A group whose description cannot be read is left alone for 10 min, also where each Read is about other groups than the one before.
+func TestGroupIsRememberedBetweenItsReads(t *testing.T) {
+	k := servers.StartKafka(t, servers.KafkaOptions{})
+	k.Fill(t, "orders", 2, 6)
+	k.Fill(t, "mail", 1, 1)
+	k.Commit(t, "large", "orders", 1, 1)
+	k.Commit(t, "small", "orders", 1, 1)
+	c := &clock{}
+	reader := connectAt(t, k, c.now)
+	var asked atomic.Int32
+	large := describedAs(func(g *kmsg.DescribeGroupsResponseGroup) {
+		if g.State = "Stable"; g.Group == "large" {
+			asked.Add(1)
+			g.Protocol = strings.Repeat("x", 3<<20)
+		}
+	})
+	k.Cluster().ControlKey(kmsg.DescribeGroups.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		k.Cluster().KeepControl()
+		return large(r)
+	})
+	// The connection with the reply that is too large may be that of the reading, which then fails this once.
+	lost := reader.Read(ctx, queuesOf(source("orders", "large")), func(int, queue.Reading, *queue.Failure) {})
+	once := asked.Load()
+	if lost != nil || once == 0 {
+		t.Fatalf("asked %d times, failure %v", once, lost)
+	}
+	for range 5 {
+		if c.membersAfter(t, 10*time.Second, reader, "small") == nil {
+			t.Error("members of the small group are not known")
+		}
+		if c.membersAfter(t, 10*time.Second, reader, "large") != nil {
+			t.Error("members are known of a group that is too large to be described")
+		}
+		// Nor is it asked for where nothing else tells whether it exists.
+		if f := read(t, reader, source("mail", "large"))[0].failure; f == nil || f.Reason != capacityv1alpha1.ReasonQueueUnavailable {
+			t.Errorf("without a commit: %v, want QueueUnavailable", f)
+		}
+	}
+	if n := asked.Load(); n != once {
+		t.Errorf("asked %d times more within 100 s", n-once)
+	}
+	c.skip(10 * time.Minute)
+	_ = reader.Read(ctx, queuesOf(source("orders", "large")), func(int, queue.Reading, *queue.Failure) {})
+	if n := asked.Load(); n == once {
+		t.Error("not asked again after 10 min")
 	}
 }
 

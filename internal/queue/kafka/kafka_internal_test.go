@@ -4,7 +4,9 @@
 package kafkaq
 
 import (
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -177,6 +179,40 @@ func FuzzDescriptions(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Groups are forgotten some time after they were wanted last, and at once where there are too many.
+func TestGroupsAreForgotten(t *testing.T) {
+	now := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	r := &reader{groups: map[string]group{}}
+	want := func(after time.Duration, names ...string) {
+		wanted := map[string][]partition{}
+		for _, name := range names {
+			wanted[name] = []partition{{"orders", 0}}
+		}
+		now = now.Add(after)
+		r.dueGroups(now, wanted)
+	}
+	want(0, "a")
+	for range 3 {
+		want(groupsAge/3, "b")
+	}
+	if len(r.groups) != 2 {
+		t.Errorf("%d groups after %s, want 2", len(r.groups), groupsAge)
+	}
+	if want(time.Second, "b"); len(r.groups) != 1 {
+		t.Errorf("%d groups later, want 1", len(r.groups))
+	}
+	for i := range groupsMost + 10 {
+		want(0, strconv.Itoa(i))
+	}
+	if len(r.groups) > groupsMost+1 {
+		t.Errorf("%d groups, want at most %d", len(r.groups), groupsMost)
+	}
+	want(0, "a")
+	if want(-24*time.Hour, "b"); len(r.groups) != 1 {
+		t.Errorf("%d groups after the clock was set back, want 1", len(r.groups))
+	}
 }
 
 func TestIdentify(t *testing.T) {

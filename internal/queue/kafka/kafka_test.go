@@ -5,6 +5,7 @@ package kafkaq_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -184,6 +185,83 @@ func TestGroupWithMembersAndNoCommit(t *testing.T) {
 				t.Fatal(fetches.Err())
 			}
 			same(t, group, read(t, connect(t, k), source("orders", group))[0], told(6, 3, 6, -1, 2))
+		})
+	}
+}
+
+// noCommits answers as brokers do for groups that committed nothing, those included that do not exist.
+func noCommits(k *servers.Kafka) {
+	k.Cluster().ControlKey(kmsg.OffsetFetch.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		k.Cluster().KeepControl()
+		reply := r.ResponseKind().(*kmsg.OffsetFetchResponse)
+		for _, g := range r.(*kmsg.OffsetFetchRequest).Groups {
+			group := kmsg.NewOffsetFetchResponseGroup()
+			group.Group = g.Group
+			for _, asked := range g.Topics {
+				topic := kmsg.NewOffsetFetchResponseGroupTopic()
+				topic.Topic, topic.TopicID = asked.Topic, asked.TopicID
+				for _, number := range asked.Partitions {
+					p := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+					p.Partition, p.Offset = number, -1
+					topic.Partitions = append(topic.Partitions, p)
+				}
+				group.Topics = append(group.Topics, topic)
+			}
+			reply.Groups = append(reply.Groups, group)
+		}
+		return reply, nil, true
+	})
+}
+
+// describedAs answers a description of each group by what of makes of it.
+func describedAs(of func(*kmsg.DescribeGroupsResponseGroup)) func(kmsg.Request) (kmsg.Response, error, bool) {
+	return func(r kmsg.Request) (kmsg.Response, error, bool) {
+		reply := r.ResponseKind().(*kmsg.DescribeGroupsResponse)
+		for _, name := range r.(*kmsg.DescribeGroupsRequest).Groups {
+			group := kmsg.NewDescribeGroupsResponseGroup()
+			group.Group = name
+			of(&group)
+			reply.Groups = append(reply.Groups, group)
+		}
+		return reply, nil, true
+	}
+}
+
+// A group that committed nothing, and of which nobody tells whether it exists, is not one for which all messages wait.
+func TestGroupThatMayNotExist(t *testing.T) {
+	hangUp := func(kmsg.Request) (kmsg.Response, error, bool) { return nil, errors.New("gone"), true }
+	const unavailable, denied, unanswered = capacityv1alpha1.ReasonQueueUnavailable, capacityv1alpha1.ReasonPermissionDenied, `without an answer from the broker that coordinates group "nobody"`
+	for name, c := range map[string]struct {
+		key          kmsg.Key
+		answer       func(kmsg.Request) (kmsg.Response, error, bool)
+		reason, what string
+	}{
+		"hangs up":             {kmsg.DescribeGroups, hangUp, unavailable, unanswered},
+		"hangs up when newer":  {kmsg.ConsumerGroupDescribe, hangUp, unavailable, unanswered},
+		"leaves it out":        {kmsg.DescribeGroups, func(r kmsg.Request) (kmsg.Response, error, bool) { return r.ResponseKind(), nil, true }, unavailable, unanswered},
+		"answers another code": {kmsg.DescribeGroups, describedAs(func(g *kmsg.DescribeGroupsResponseGroup) { g.ErrorCode = kerr.UnknownServerError.Code }), unavailable, "answering UNKNOWN_SERVER_ERROR"},
+		"denies":               {kmsg.DescribeGroups, describedAs(func(g *kmsg.DescribeGroupsResponseGroup) { g.ErrorCode = kerr.GroupAuthorizationFailed.Code }), denied, `denying a request about group "nobody"`},
+		"is too large":         {kmsg.DescribeGroups, describedAs(func(g *kmsg.DescribeGroupsResponseGroup) { g.Protocol = strings.Repeat("x", 3<<20) }), unavailable, unanswered},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := servers.StartKafka(t, servers.KafkaOptions{})
+			k.Fill(t, "orders", 2, 6)
+			reader := connect(t, k)
+			noCommits(k)
+			if f := read(t, reader, source("orders", "nobody"))[0].failure; f == nil || f.Reason != capacityv1alpha1.ReasonQueueMissing {
+				t.Fatalf("%v, want QueueMissing", f)
+			}
+			k.Cluster().ControlKey(c.key.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+				k.Cluster().KeepControl()
+				return c.answer(r)
+			})
+			got := read(t, reader, source("orders", "nobody"), source("none", "nobody"))
+			if f := got[0].failure; f == nil || f.Reason != c.reason || !strings.Contains(f.What, c.what) {
+				t.Errorf("depth %d, failure %v; want %s, %s", got[0].Depth, f, c.reason, c.what)
+			}
+			if f := got[1].failure; f == nil || f.Reason != capacityv1alpha1.ReasonQueueMissing {
+				t.Errorf("a missing topic: %v", f)
+			}
 		})
 	}
 }

@@ -28,6 +28,21 @@ func (r *reader) Read(ctx context.Context, queues []*capacityv1alpha1.Queue, del
 		return r.failureOf(err)
 	}
 	b := newBatch(queues, topics)
+	if lost := r.ask(ctx, b); lost != nil {
+		return lost
+	}
+	b.described = r.describeAll(ctx, b.withoutCommit())
+	now := r.now()
+	for i := range queues {
+		reading, failure := b.result(i)
+		reading.Time = now
+		deliver(i, reading, failure)
+	}
+	return nil
+}
+
+// ask asks for what the batch is about, all at once. It returns why no broker answered.
+func (r *reader) ask(ctx context.Context, b *batch) *queue.Failure {
 	ctx, cancel := context.WithTimeout(ctx, queue.ReplyTimeout)
 	defer cancel()
 	var ask sync.WaitGroup
@@ -39,15 +54,6 @@ func (r *reader) Read(ctx context.Context, queues []*capacityv1alpha1.Queue, del
 	ask.Wait()
 	if all := ends.join(starts).join(commits); all.lost != nil && (!all.answered || all.lost.Reason == capacityv1alpha1.ReasonAuthenticationFailed) {
 		return all.lost
-	}
-	if groups := b.withoutCommit(); len(groups) > 0 {
-		b.described = r.describe(ctx, groups)
-	}
-	now := r.now()
-	for i := range queues {
-		reading, failure := b.result(i)
-		reading.Time = now
-		deliver(i, reading, failure)
 	}
 	return nil
 }
