@@ -138,8 +138,8 @@ func TestHTTPJSONCredentialsAndTLS(t *testing.T) {
 	h.Subscribe(scaler, secured(basic.URL(), "creds", "ca", ""))
 	got := h.awaitReason(scaler, capacityv1alpha1.ReasonAuthenticationFailed)
 	says(t, got, `refusing the credentials.*Correct Secret chat/creds`)
-	if !got.ServerWide {
-		t.Error("a password that was never right is a failure of one path")
+	if got.ServerWide {
+		t.Error("a path that refuses a password fails the server")
 	}
 	h.setSecret("chat/creds", "username", "reader", "password", "hunter2")
 	h.awaitDepth(scaler, 7)
@@ -158,6 +158,47 @@ func TestHTTPJSONCredentialsAndTLS(t *testing.T) {
 	if strings.Contains(h.logged(), "hunter2") {
 		t.Error("the log has a password")
 	}
+}
+
+// A path that refuses the credentials for ever keeps no other unread, be it the first that is asked or not, and its Secret is not read all the time.
+func TestRefusingPathKeepsNoOtherUnread(t *testing.T) {
+	s := servers.StartHTTP(t, servers.HTTPOptions{Username: "reader", Password: "hunter2"})
+	s.Set("/good", 200, `{"waiting":3}`)
+	s.Set("/login", 401, "")
+	h := newHarness(t)
+	h.setSecret("chat/creds", "username", "reader", "password", "hunter2")
+	of := func(path string) []capacityv1alpha1.Queue {
+		q := jsonQueue(s.URL(), path)
+		q.HTTP.Auth = authBy("creds")
+		return one(q)
+	}
+	refusing := subscriber(1)
+	h.Subscribe(refusing, of("login"))
+	says(t, h.awaitReason(refusing, capacityv1alpha1.ReasonAuthenticationFailed), `refusing the credentials.*Correct Secret chat/creds`)
+	h.Subscribe(scaler, of("good"))
+	h.awaitDepth(scaler, 3)
+	read := 0
+	h.await("8 readings", func() bool {
+		read += len(h.Take(scaler)[0])
+		if got := h.sample(scaler); got.ServerWide || got.Quality != queue.Fresh {
+			t.Fatalf("%+v", got)
+		}
+		return read >= 8
+	}, func() any { return read })
+	if got := h.sample(refusing); got.ServerWide || got.Reason != capacityv1alpha1.ReasonAuthenticationFailed {
+		t.Errorf("%+v, want a failure of that path alone", got)
+	}
+	if stats := h.Servers(); !stats[0].Up || stats[0].Errors != 0 {
+		t.Errorf("%+v, want a server that is up", stats)
+	}
+	if gets := h.secretGets("chat/creds"); gets > 6 {
+		t.Errorf("the Secret was read %d times in about 8 s, want at most 6", gets)
+	}
+	// The password changes: every path refuses the old one, and the new one is found by itself.
+	s.Login("new")
+	h.awaitReason(scaler, capacityv1alpha1.ReasonAuthenticationFailed)
+	h.setSecret("chat/creds", "username", "reader", "password", "new")
+	h.awaitDepth(scaler, 3)
 }
 
 func TestHostileHTTPJSON(t *testing.T) {

@@ -234,7 +234,7 @@ func (s *server) credentials(ctx context.Context, options *ConnectOptions) *Fail
 	}
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
-	s.p.hasten(s)
+	s.p.hasten(s, 0)
 	// Whose Secret it was concerns no other subscriber.
 	return Fail(capacityv1alpha1.ReasonQueueUnavailable, "It is tried again within 15 s", "not connected, because its Secret could not be read,")
 }
@@ -366,10 +366,7 @@ func (s *server) deliver(claim uint64, f *feed, r Reading, failure *Failure) {
 		changed = f.accept(r, now)
 	} else {
 		changed = f.fail(failure, false, now, now)
-		if failure.Reason == capacityv1alpha1.ReasonQueueTimeout {
-			f.timeouts++
-			f.next = now.Add(backoff(f.timeouts, f.poll, max(f.poll, timeoutMost)))
-		}
+		s.failedAlone(f, now)
 	}
 	if !f.next.After(now) {
 		f.next = s.tick(now, f.poll)
@@ -380,6 +377,18 @@ func (s *server) deliver(claim uint64, f *feed, r Reading, failure *Failure) {
 	}
 	if changed {
 		s.p.options.Wake(f.subscriber)
+	}
+}
+
+// failedAlone follows a failure of f alone: one that is silent is read more rarely, and where the credentials were refused the Secrets may say others by
+// now. They are read more and more rarely too while that lasts: a path that refuses them may always do so. The mutex is held.
+func (s *server) failedAlone(f *feed, now time.Time) {
+	switch f.failure.Reason {
+	case capacityv1alpha1.ReasonQueueTimeout:
+		f.timeouts++
+		f.next = now.Add(backoff(f.timeouts, f.poll, max(f.poll, timeoutMost)))
+	case capacityv1alpha1.ReasonAuthenticationFailed:
+		s.p.hasten(s, min(now.Sub(f.failing)/2, reconnectMost))
 	}
 }
 
@@ -439,6 +448,6 @@ func (s *server) down(failure *Failure) {
 		}
 	}
 	if failure.Reason == capacityv1alpha1.ReasonAuthenticationFailed {
-		s.p.hasten(s)
+		s.p.hasten(s, 0)
 	}
 }
