@@ -82,13 +82,17 @@ func (p *Pool) attach(f *feed, id serverID) {
 	s.feeds[f] = struct{}{}
 	s.subscribers[f.subscriber]++
 	f.server, f.next, f.claim, f.timeouts = s, now, 0, 0
+	changed := false
 	switch {
 	case s.failure != nil:
-		f.fail(s.failure, true, s.failing, now)
+		changed = f.fail(s.failure, true, s.failing, now)
 	case f.failure != nil:
 		// What was wrong before was another server or a Secret. The reading, if any, decides until this one answers.
 		f.failure, f.serverWide = nil, false
-		f.judge(now)
+		changed = f.judge(now)
+	}
+	if changed {
+		p.options.Wake(f.subscriber) // a reading that says the same as before would tell nobody
 	}
 	kick(s.kick)
 }
