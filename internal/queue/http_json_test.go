@@ -26,7 +26,7 @@ func TestHTTPReadings(t *testing.T) {
 	const ok = http.StatusOK
 	s := servers.StartHTTP(t, servers.HTTPOptions{})
 	set := func(depth, inFlight, arrived, completed int) {
-		s.Set("/stats/queues?of=a+b", ok, fmt.Sprintf(`{"queues":[{"name":"other"},{"name":"mail","waiting":%d,"running":"%d","arrived":%d,"done":%d,"age":2.5}]}`, depth, inFlight, arrived, completed))
+		s.Set("/stats/queues?of=a%20b", ok, fmt.Sprintf(`{"queues":[{"name":"other"},{"name":"mail","waiting":%d,"running":"%d","arrived":%d,"done":%d,"age":2.5}]}`, depth, inFlight, arrived, completed))
 	}
 	set(3, 2, 100_000, 99_995)
 	const mail = `queues.#(name=="mail").`
@@ -48,7 +48,7 @@ func TestHTTPReadings(t *testing.T) {
 		}, func() any { return h.sample(scaler).Reading })
 	}
 	// What disappears is no zero, and is read again when it is back, its counters begun anew.
-	s.Set("/stats/queues?of=a+b", ok, `{"queues":[]}`)
+	s.Set("/stats/queues?of=a%20b", ok, `{"queues":[]}`)
 	missing := h.awaitReason(scaler, capacityv1alpha1.ReasonQueueMissing)
 	says(t, missing, "answering without what depthPath leads to.*let the server send 0")
 	if missing.ServerWide || missing.Reading == nil {
@@ -95,6 +95,10 @@ func TestHTTPPathsFailAlone(t *testing.T) {
 	malformed := subscriber(20)
 	h.Subscribe(malformed, one(jsonQueue(s.URL(), "/%zz")))
 	says(t, h.awaitReason(malformed, capacityv1alpha1.ReasonAddressRefused), "the path is malformed")
+	for i, path := range []string{"/good?filter=a;b", "/good?x=%zz&y=1"} {
+		h.Subscribe(subscriber(30+i), one(jsonQueue(s.URL(), path)))
+		says(t, h.awaitReason(subscriber(30+i), capacityv1alpha1.ReasonAddressRefused), "the query of http.path is malformed")
+	}
 	if got := h.sample(scaler); got.Quality != queue.Fresh {
 		t.Errorf("the good queue: %+v", got)
 	}

@@ -60,11 +60,13 @@ func (r *reader) readOne(ctx context.Context, source *capacityv1alpha1.HTTPSourc
 	if err != nil || to.IsAbs() || to.Host != "" {
 		return queue.Reading{}, queue.Fail(capacityv1alpha1.ReasonAddressRefused, "Correct http.path: /queues/mail, for example", "not asked, because the path is malformed,"), false
 	}
+	if _, err := url.ParseQuery(to.RawQuery); err != nil {
+		return queue.Reading{}, queue.Fail(capacityv1alpha1.ReasonAddressRefused, "Correct the query of http.path: escape ; as %3B and % as %25", "not asked, because the query of http.path is malformed,"), false
+	}
 	at := r.now()
-	reply, failure := r.http.Get(ctx, to.EscapedPath(), to.Query(), replyBytes)
+	reply, failure := r.http.GetRaw(ctx, to.EscapedPath(), to.RawQuery, replyBytes)
 	if failure != nil {
-		alone := failure.Reason == capacityv1alpha1.ReasonQueueReplyInvalid || failure.Reason == capacityv1alpha1.ReasonQueueTimeout
-		return queue.Reading{}, failure, !alone
+		return queue.Reading{}, failure, !failure.Alone()
 	}
 	if failure := r.refusal(reply); failure != nil {
 		return queue.Reading{}, failure, false

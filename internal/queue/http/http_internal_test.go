@@ -5,8 +5,13 @@ package httpq
 
 import (
 	"context"
+	"crypto/tls"
+	"io"
 	"math"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +123,57 @@ func TestRefusedCredentials(t *testing.T) {
 	refused("login", true)
 	s.Login("new")
 	refused("good", true)
+}
+
+// A connection that cannot be made in time is the server's failure, and no path's; a request that is not answered is its path's.
+func TestSilentServerIsNoSlowPath(t *testing.T) {
+	o := optionsOf(t, "192.0.2.1:80")
+	o.Dial = func(context.Context) (net.Conn, error) { return nil, os.ErrDeadlineExceeded }
+	for _, secure := range []*tls.Config{nil, {MinVersion: tls.VersionTLS12}} {
+		o.TLS = secure
+		opened, failure := Open(t.Context(), o)
+		if failure != nil {
+			t.Fatal(failure)
+		}
+		everywhere, alone := read(t, opened, "jobs")
+		opened.Close()
+		if alone != nil || everywhere == nil || everywhere.Reason != capacityv1alpha1.ReasonQueueTimeout || everywhere.What != "silent" {
+			t.Errorf("%v, %v; want the server to be silent", everywhere, alone)
+		}
+	}
+}
+
+// What is asked for is what the path says, byte by byte.
+func TestPathIsSentAsItIs(t *testing.T) {
+	asked := ""
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.RequestURI
+		_, _ = io.WriteString(w, `{"a":1}`)
+	}))
+	t.Cleanup(server.Close)
+	for _, base := range []string{"", "base/x"} {
+		o := optionsOf(t, server.Listener.Addr().String())
+		o.Endpoint.Path = base
+		opened, failure := Open(t.Context(), o)
+		if failure != nil {
+			t.Fatal(failure)
+		}
+		t.Cleanup(opened.Close)
+		for _, path := range []string{"/q?z=1&a=2&flag", "/a//b", "/q?of=a%20b+c&x=%2f", "/a%2Fb/?e="} {
+			want := path
+			if base != "" {
+				want = "/" + base + path
+			}
+			if everywhere, alone := read(t, opened, path); everywhere != nil || alone != nil || asked != want {
+				t.Errorf("%s was asked, want %s; %v, %v", asked, want, everywhere, alone)
+			}
+		}
+		for _, path := range []string{"/q?filter=a;b", "/q?x=%zz&y=1"} {
+			if _, alone := read(t, opened, path); alone == nil || alone.Reason != capacityv1alpha1.ReasonAddressRefused || !strings.Contains(alone.What, "http.path") {
+				t.Errorf("%s: %v, want it refused", path, alone)
+			}
+		}
+	}
 }
 
 func optionsOf(t *testing.T, address string) queue.ConnectOptions {
