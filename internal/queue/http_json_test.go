@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -203,6 +204,34 @@ func TestRefusingPathKeepsNoOtherUnread(t *testing.T) {
 	h.awaitReason(scaler, capacityv1alpha1.ReasonAuthenticationFailed)
 	h.setSecret("chat/creds", "username", "reader", "password", "new")
 	h.awaitDepth(scaler, 3)
+}
+
+// Paths that never answer, more of them than there are connections, leave the others as they were.
+func TestSilentPathsDelayNoOther(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/good" {
+			<-r.Context().Done()
+			return
+		}
+		_, _ = io.WriteString(w, `{"waiting":3}`)
+	}))
+	t.Cleanup(server.Close)
+	h := newHarness(t)
+	h.Subscribe(scaler, one(jsonQueue(server.URL, "good")))
+	h.awaitDepth(scaler, 3)
+	for i := range 16 {
+		h.Subscribe(subscriber(i+1), one(jsonQueue(server.URL, fmt.Sprint("silent/", i))))
+	}
+	for i := range 16 {
+		h.awaitReason(subscriber(i+1), capacityv1alpha1.ReasonQueueTimeout)
+	}
+	h.Take(scaler)
+	read := 0
+	h.await("15 readings", func() bool {
+		read += len(h.Take(scaler)[0])
+		return read >= 15
+	}, func() any { return read })
+	h.stop() // before the server: it waits for its requests
 }
 
 func TestHostileHTTPJSON(t *testing.T) {

@@ -23,6 +23,9 @@ const (
 	timeoutMost = 15 * time.Second
 	// pollsAtOnce bounds the batches that one server works on: a queue that gets no answer keeps its own batch open, not the next one.
 	pollsAtOnce = 4
+	// silentAtOnce bounds a batch of queues that were silent when they were asked last, where each takes a request of its own. There is one such batch at a
+	// time, so that half of the connections are left for the queues that answer.
+	silentAtOnce = httpConnections / 2
 	// together is how much earlier a queue may be read to be in the same batch as others.
 	together = 20 * time.Millisecond
 	// secretTries is how many Secrets are read at one attempt to connect, while they turn out to say something else.
@@ -63,7 +66,15 @@ type server struct {
 
 	polls, errors uint64
 	latency       time.Duration
+	// silent is the poll of queues that were silent; 0 while there is none.
+	silent uint64
 }
+
+// apart are the kinds of servers that are asked for one queue at a time, over few connections.
+var apart = map[string]bool{KindHTTP: true, KindPrometheus: true, KindSQS: true}
+
+// silentLast is true where f was silent when it was asked last, and may keep a connection from others. The mutex is held.
+func (s *server) silentLast(f *feed) bool { return f.timeouts > 0 && apart[s.id.endpoint.Kind] }
 
 // attach has f read through the server id, which is opened for its first feed. The mutex is held.
 func (p *Pool) attach(f *feed, id serverID) {
@@ -173,6 +184,9 @@ func (s *server) nextDue() (next time.Time) {
 	}
 	now := s.p.options.Clock.Now()
 	for f := range s.feeds {
+		if f.claim == 0 && s.silent != 0 && s.silentLast(f) {
+			continue // the end of that poll kicks
+		}
 		due := f.next
 		if f.claim != 0 && !due.After(now) {
 			// Its poll takes long; it is looked at again at the next tick.
@@ -283,31 +297,51 @@ func (s *server) readCredentials(ctx context.Context, auth, tlsName types.Namesp
 	return id, nil
 }
 
-// claim takes the feeds that are due, those that failed last: they may take longest.
+// claim takes the feeds that are due, those that were silent last apart from the others. Those that failed come last: they may take longest.
 func (s *server) claim() (uint64, []*feed) {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
 	now := s.p.options.Clock.Now()
-	soon := now.Add(together)
-	due := false
-	for f := range s.feeds {
-		due = due || f.claim == 0 && !f.next.After(now)
+	feeds := s.due(now, false)
+	if len(feeds) == 0 && s.silent == 0 {
+		feeds = s.dueSilent(now)
 	}
-	if !due {
+	if len(feeds) == 0 {
 		return 0, nil
 	}
 	s.p.claims++
-	var feeds []*feed
+	if s.silentLast(feeds[0]) {
+		s.silent = s.p.claims
+	}
+	for _, f := range feeds {
+		f.claim = s.p.claims
+		f.polled, f.next = now, s.tick(now, f.poll)
+		s.watch(f)
+	}
+	sort.SliceStable(feeds, func(i, j int) bool { return feeds[i].rank() < feeds[j].rank() })
+	return s.p.claims, feeds
+}
+
+// due are the feeds that were silent last, or the others; none before one of them is due. The mutex is held.
+func (s *server) due(now time.Time, silent bool) (feeds []*feed) {
+	soon, any := now.Add(together), false
 	for f := range s.feeds {
-		if f.claim == 0 && !f.next.After(soon) {
-			f.claim = s.p.claims
-			f.polled, f.next = now, s.tick(now, f.poll)
+		if f.claim == 0 && !f.next.After(soon) && s.silentLast(f) == silent {
+			any = any || !f.next.After(now)
 			feeds = append(feeds, f)
-			s.watch(f)
 		}
 	}
-	sort.SliceStable(feeds, func(i, j int) bool { return feeds[i].failure == nil && feeds[j].failure != nil })
-	return s.p.claims, feeds
+	if !any {
+		return nil
+	}
+	return feeds
+}
+
+// dueSilent are the few feeds that were silent last and have been due for longest. The mutex is held.
+func (s *server) dueSilent(now time.Time) []*feed {
+	feeds := s.due(now, true)
+	sort.Slice(feeds, func(i, j int) bool { return feeds[i].next.Before(feeds[j].next) })
+	return feeds[:min(len(feeds), silentAtOnce)]
 }
 
 // tick is the next time after now on the server's own grid of polls.
@@ -337,6 +371,9 @@ func (s *server) poll(ctx context.Context, reader Reader, claim uint64, feeds []
 		return
 	}
 	s.p.mu.Lock()
+	if s.silent == claim {
+		s.silent = 0
+	}
 	s.polls++
 	s.latency = s.p.options.Clock.Now().Sub(start)
 	lost := failure != nil && s.reader == reader
