@@ -159,10 +159,10 @@ func TestPollOf(t *testing.T) {
 func TestSilentQueuesAreReadApart(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	newServer := func(kind string) *server {
-		s := &server{p: NewPool(Options{Clock: clocktesting.NewFakeClock(now)}), id: serverID{endpoint: Endpoint{Kind: kind}}, phase: now, feeds: map[*feed]struct{}{}}
+		s := &server{p: NewPool(Options{Clock: clocktesting.NewFakeClock(now), Wake: func(Subscriber) {}}), id: serverID{endpoint: Endpoint{Kind: kind}}, phase: now, feeds: map[*feed]struct{}{}}
 		s.reader = struct{ Reader }{}
 		for i := range 20 {
-			f := &feed{poll: time.Second, next: now.Add(-time.Duration(i) * time.Second)}
+			f := &feed{server: s, poll: time.Second, next: now.Add(-time.Duration(i) * time.Second)}
 			if i >= 10 {
 				f.timeouts = i
 			}
@@ -189,6 +189,13 @@ func TestSilentQueuesAreReadApart(t *testing.T) {
 	s.release(claim, silent, false)
 	if _, next := s.claim(); len(next) != 2 || next[0].timeouts != 17 {
 		t.Errorf("%d queues, want the next 2 silent ones", len(next))
+	}
+	// One that answers is no longer silent, be the answer a failure.
+	f := silent[0]
+	f.claim, s.silent = claim, 0
+	s.deliver(claim, f, Reading{}, Fail(capacityv1alpha1.ReasonQueueMissing, "", "missing"))
+	if s.silentLast(f) {
+		t.Error("a queue that was answered with a failure counts as silent")
 	}
 	// Servers that answer for all queues at once are asked for all.
 	if _, all := newServer(KindRedis).claim(); len(all) != 20 {

@@ -424,11 +424,13 @@ func (s *server) deliver(claim uint64, f *feed, r Reading, failure *Failure) {
 // failedAlone follows a failure of f alone: one that is silent is read more rarely, and where the credentials were refused the Secrets may say others by
 // now. They are read more and more rarely too while that lasts: a path that refuses them may always do so. The mutex is held.
 func (s *server) failedAlone(f *feed, now time.Time) {
-	switch f.failure.Reason {
-	case capacityv1alpha1.ReasonQueueTimeout:
+	if f.failure.Reason == capacityv1alpha1.ReasonQueueTimeout {
 		f.timeouts++
 		f.next = now.Add(backoff(f.timeouts, f.poll, max(f.poll, timeoutMost)))
-	case capacityv1alpha1.ReasonAuthenticationFailed:
+		return
+	}
+	f.timeouts = 0 // it was answered
+	if f.failure.Reason == capacityv1alpha1.ReasonAuthenticationFailed {
 		s.p.hasten(s, min(now.Sub(f.failing)/2, reconnectMost))
 	}
 }
