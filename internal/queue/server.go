@@ -324,14 +324,14 @@ func (s *server) claim() (uint64, []*feed) {
 
 // due are the feeds that were silent last, or the others; none before one of them is due. The mutex is held.
 func (s *server) due(now time.Time, silent bool) (feeds []*feed) {
-	soon, any := now.Add(together), false
+	soon, ready := now.Add(together), false
 	for f := range s.feeds {
 		if f.claim == 0 && !f.next.After(soon) && s.silentLast(f) == silent {
-			any = any || !f.next.After(now)
+			ready = ready || !f.next.After(now)
 			feeds = append(feeds, f)
 		}
 	}
-	if !any {
+	if !ready {
 		return nil
 	}
 	return feeds
