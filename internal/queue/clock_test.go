@@ -194,6 +194,28 @@ func TestRotatedSecretIsNoticedWithinFiveMinutes(t *testing.T) {
 	}
 }
 
+// Once its Secret is back, a queue is fresh by the reading it had, and its subscriber is told before another one says the same.
+func TestCorrectedSecretWakes(t *testing.T) {
+	x := newTimed(t)
+	x.setSecret("chat/creds", "password", "same")
+	q := withSecret("creds")
+	q.PollSeconds = 600
+	x.Subscribe(scaler, one(q))
+	x.awaitDepth(scaler, 0)
+	x.mu.Lock()
+	delete(x.secrets, "chat/creds")
+	x.mu.Unlock()
+	x.clock.Step(5 * time.Minute)
+	x.awaitReason(scaler, capacityv1alpha1.ReasonSecretMissing)
+	x.server.set(func(s *fakeServer) { s.block = true })
+	wakes := x.wakesOf(scaler)
+	x.setSecret("chat/creds", "password", "same")
+	x.passUntil("a wake-up", func() bool { return x.wakesOf(scaler) > wakes }, func() any { return x.sample(scaler) })
+	if got := x.sample(scaler); got.Quality != queue.Fresh {
+		t.Errorf("%+v, want fresh", got)
+	}
+}
+
 func TestSecretOfOneSubscriberVanishes(t *testing.T) {
 	x := newTimed(t)
 	x.setSecret("chat/creds", "password", "same")

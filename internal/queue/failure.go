@@ -29,6 +29,13 @@ type Failure struct {
 	What string
 	// Remedy is what to do, a sentence.
 	Remedy string
+	// connecting is true for a connection that could not be made in time.
+	connecting bool
+}
+
+// Alone tells a failure of one HTTP request from those of the whole server: its reply made no sense or did not come, though there was a connection.
+func (f *Failure) Alone() bool {
+	return f.Reason == capacityv1alpha1.ReasonQueueReplyInvalid || f.Reason == capacityv1alpha1.ReasonQueueTimeout && !f.connecting
 }
 
 // Error is for logs.

@@ -83,6 +83,18 @@ func (p *Pool) pollOf(q *capacityv1alpha1.Queue) time.Duration {
 	return max(p.options.DefaultPoll, slowest[kind])
 }
 
+// rank orders a batch: those that answer before those that were never asked, and those that fail at the end.
+func (f *feed) rank() int {
+	switch {
+	case f.failure != nil:
+		return 2
+	case f.reading == nil:
+		return 1
+	default:
+		return 0
+	}
+}
+
 // accept keeps a reading. It is true when value or quality changed.
 func (f *feed) accept(r Reading, now time.Time) bool {
 	changed := f.reading == nil || !equal(f.reading, &r)

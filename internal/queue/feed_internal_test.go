@@ -6,10 +6,12 @@ package queue
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	clocktesting "k8s.io/utils/clock/testing"
 	"pgregory.net/rapid"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
@@ -150,5 +152,53 @@ func TestPollOf(t *testing.T) {
 		if got := p.pollOf(&c.queue); got != c.want {
 			t.Errorf("%v, want %v", got, c.want)
 		}
+	}
+}
+
+// Queues that were silent are read a few at a time, so that they never hold all connections; the others are read whatever those do.
+func TestSilentQueuesAreReadApart(t *testing.T) {
+	now := time.Unix(1_790_000_000, 0)
+	newServer := func(kind string) *server {
+		s := &server{p: NewPool(Options{Clock: clocktesting.NewFakeClock(now), Wake: func(Subscriber) {}}), id: serverID{endpoint: Endpoint{Kind: kind}}, phase: now, feeds: map[*feed]struct{}{}}
+		s.reader = struct{ Reader }{}
+		for i := range 20 {
+			f := &feed{server: s, poll: time.Second, next: now.Add(-time.Duration(i) * time.Second)}
+			if i >= 10 {
+				f.timeouts = i
+			}
+			s.feeds[f] = struct{}{}
+		}
+		return s
+	}
+	s := newServer(KindHTTP)
+	_, answering := s.claim()
+	if len(answering) != 10 || slices.ContainsFunc(answering, func(f *feed) bool { return f.timeouts > 0 }) {
+		t.Fatalf("%d queues, want the 10 that answer", len(answering))
+	}
+	claim, silent := s.claim()
+	if len(silent) != 2 || silent[0].timeouts != 19 || silent[1].timeouts != 18 {
+		t.Fatalf("%d queues, want the 2 silent ones that wait for longest", len(silent))
+	}
+	if _, more := s.claim(); len(more) != 0 {
+		t.Errorf("%d more silent queues are read besides", len(more))
+	}
+	if due := s.nextDue(); !due.After(now) {
+		t.Errorf("due at %v while nothing may be read", due)
+	}
+	s.silent = 0
+	s.release(claim, silent, false)
+	if _, next := s.claim(); len(next) != 2 || next[0].timeouts != 17 {
+		t.Errorf("%d queues, want the next 2 silent ones", len(next))
+	}
+	// One that answers is no longer silent, be the answer a failure.
+	f := silent[0]
+	f.claim, s.silent = claim, 0
+	s.deliver(claim, f, Reading{}, Fail(capacityv1alpha1.ReasonQueueMissing, "", "missing"))
+	if s.silentLast(f) {
+		t.Error("a queue that was answered with a failure counts as silent")
+	}
+	// Servers that answer for all queues at once are asked for all.
+	if _, all := newServer(KindRedis).claim(); len(all) != 20 {
+		t.Errorf("%d queues of Redis, want all 20", len(all))
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -51,13 +52,13 @@ func NewHTTPClient(o ConnectOptions) *HTTPClient {
 	c.client = &http.Client{
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.counted(dial(ctx)) },
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return c.counted(dialed(dial(ctx))) },
 			DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				conn, err := dial(ctx)
+				conn, err := dialed(dial(ctx))
 				if err != nil {
 					return nil, err
 				}
-				return c.counted(Handshake(ctx, conn, secure))
+				return c.counted(dialed(Handshake(ctx, conn, secure)))
 			},
 			MaxConnsPerHost: httpConnections, MaxIdleConnsPerHost: httpConnections, IdleConnTimeout: httpIdle,
 			ResponseHeaderTimeout: ReplyTimeout, MaxResponseHeaderBytes: httpHeaderBytes,
@@ -72,18 +73,24 @@ type HTTPReply struct {
 	Body   []byte
 }
 
-// Get asks for a path below the url's own. A reply of more than limit bytes is a failure, as is one that takes longer than
-// ReplyTimeout; one with another status than 2xx is not, and has no body.
+// Get is GetRaw with a query of these values.
 func (c *HTTPClient) Get(ctx context.Context, path string, query url.Values, limit int64) (HTTPReply, *Failure) {
+	return c.GetRaw(ctx, path, query.Encode(), limit)
+}
+
+// GetRaw asks for a path below the url's own, which is sent as it is written, like the query: servers tell a//b from a/b. A reply of more than limit bytes is a failure, as is one that takes longer than
+// ReplyTimeout; one with another status than 2xx is not, and has no body.
+func (c *HTTPClient) GetRaw(ctx context.Context, path, query string, limit int64) (HTTPReply, *Failure) {
 	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout+ReplyTimeout)
 	defer cancel()
-	to := c.base
+	to := c.base.String()
 	if path != "" {
-		joined := to.JoinPath(path)
-		to = *joined
+		to = strings.TrimSuffix(to, "/") + "/" + strings.TrimPrefix(path, "/")
 	}
-	to.RawQuery = query.Encode()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, to.String(), http.NoBody)
+	if query != "" {
+		to += "?" + query
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, to, http.NoBody)
 	if err != nil {
 		return HTTPReply{}, Fail(capacityv1alpha1.ReasonAddressRefused, "Correct the path", "not to be asked for that path")
 	}
@@ -188,6 +195,16 @@ func overNetwork(err error) bool {
 	var op *net.OpError
 	var dns *net.DNSError
 	return errors.As(err, &op) || errors.As(err, &dns) || isClosed(err) || isTimeout(err) || tlsFailure(err) != nil
+}
+
+// dialed marks a connection that was not made in time, so that it is told from a request that was not answered in time.
+func dialed(conn net.Conn, err error) (net.Conn, error) {
+	if err == nil || !isTimeout(err) {
+		return conn, err
+	}
+	failure := *ConnectFailure(err)
+	failure.connecting = true
+	return nil, &failure
 }
 
 // counted counts a connection until it is closed.

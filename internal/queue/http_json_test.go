@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ func TestHTTPReadings(t *testing.T) {
 	const ok = http.StatusOK
 	s := servers.StartHTTP(t, servers.HTTPOptions{})
 	set := func(depth, inFlight, arrived, completed int) {
-		s.Set("/stats/queues?of=a+b", ok, fmt.Sprintf(`{"queues":[{"name":"other"},{"name":"mail","waiting":%d,"running":"%d","arrived":%d,"done":%d,"age":2.5}]}`, depth, inFlight, arrived, completed))
+		s.Set("/stats/queues?of=a%20b", ok, fmt.Sprintf(`{"queues":[{"name":"other"},{"name":"mail","waiting":%d,"running":"%d","arrived":%d,"done":%d,"age":2.5}]}`, depth, inFlight, arrived, completed))
 	}
 	set(3, 2, 100_000, 99_995)
 	const mail = `queues.#(name=="mail").`
@@ -48,7 +49,7 @@ func TestHTTPReadings(t *testing.T) {
 		}, func() any { return h.sample(scaler).Reading })
 	}
 	// What disappears is no zero, and is read again when it is back, its counters begun anew.
-	s.Set("/stats/queues?of=a+b", ok, `{"queues":[]}`)
+	s.Set("/stats/queues?of=a%20b", ok, `{"queues":[]}`)
 	missing := h.awaitReason(scaler, capacityv1alpha1.ReasonQueueMissing)
 	says(t, missing, "answering without what depthPath leads to.*let the server send 0")
 	if missing.ServerWide || missing.Reading == nil {
@@ -95,6 +96,10 @@ func TestHTTPPathsFailAlone(t *testing.T) {
 	malformed := subscriber(20)
 	h.Subscribe(malformed, one(jsonQueue(s.URL(), "/%zz")))
 	says(t, h.awaitReason(malformed, capacityv1alpha1.ReasonAddressRefused), "the path is malformed")
+	for i, path := range []string{"/good?filter=a;b", "/good?x=%zz&y=1"} {
+		h.Subscribe(subscriber(30+i), one(jsonQueue(s.URL(), path)))
+		says(t, h.awaitReason(subscriber(30+i), capacityv1alpha1.ReasonAddressRefused), "the query of http.path is malformed")
+	}
 	if got := h.sample(scaler); got.Quality != queue.Fresh {
 		t.Errorf("the good queue: %+v", got)
 	}
@@ -138,8 +143,8 @@ func TestHTTPJSONCredentialsAndTLS(t *testing.T) {
 	h.Subscribe(scaler, secured(basic.URL(), "creds", "ca", ""))
 	got := h.awaitReason(scaler, capacityv1alpha1.ReasonAuthenticationFailed)
 	says(t, got, `refusing the credentials.*Correct Secret chat/creds`)
-	if !got.ServerWide {
-		t.Error("a password that was never right is a failure of one path")
+	if got.ServerWide {
+		t.Error("a path that refuses a password fails the server")
 	}
 	h.setSecret("chat/creds", "username", "reader", "password", "hunter2")
 	h.awaitDepth(scaler, 7)
@@ -158,6 +163,75 @@ func TestHTTPJSONCredentialsAndTLS(t *testing.T) {
 	if strings.Contains(h.logged(), "hunter2") {
 		t.Error("the log has a password")
 	}
+}
+
+// A path that refuses the credentials for ever keeps no other unread, be it the first that is asked or not, and its Secret is not read all the time.
+func TestRefusingPathKeepsNoOtherUnread(t *testing.T) {
+	s := servers.StartHTTP(t, servers.HTTPOptions{Username: "reader", Password: "hunter2"})
+	s.Set("/good", 200, `{"waiting":3}`)
+	s.Set("/login", 401, "")
+	h := newHarness(t)
+	h.setSecret("chat/creds", "username", "reader", "password", "hunter2")
+	of := func(path string) []capacityv1alpha1.Queue {
+		q := jsonQueue(s.URL(), path)
+		q.HTTP.Auth = authBy("creds")
+		return one(q)
+	}
+	refusing := subscriber(1)
+	h.Subscribe(refusing, of("login"))
+	says(t, h.awaitReason(refusing, capacityv1alpha1.ReasonAuthenticationFailed), `refusing the credentials.*Correct Secret chat/creds`)
+	h.Subscribe(scaler, of("good"))
+	h.awaitDepth(scaler, 3)
+	read := 0
+	h.await("8 readings", func() bool {
+		read += len(h.Take(scaler)[0])
+		if got := h.sample(scaler); got.ServerWide || got.Quality != queue.Fresh {
+			t.Fatalf("%+v", got)
+		}
+		return read >= 8
+	}, func() any { return read })
+	if got := h.sample(refusing); got.ServerWide || got.Reason != capacityv1alpha1.ReasonAuthenticationFailed {
+		t.Errorf("%+v, want a failure of that path alone", got)
+	}
+	if stats := h.Servers(); !stats[0].Up || stats[0].Errors != 0 {
+		t.Errorf("%+v, want a server that is up", stats)
+	}
+	if gets := h.secretGets("chat/creds"); gets > 6 {
+		t.Errorf("the Secret was read %d times in about 8 s, want at most 6", gets)
+	}
+	// The password changes: every path refuses the old one, and the new one is found by itself.
+	s.Login("new")
+	h.awaitReason(scaler, capacityv1alpha1.ReasonAuthenticationFailed)
+	h.setSecret("chat/creds", "username", "reader", "password", "new")
+	h.awaitDepth(scaler, 3)
+}
+
+// Paths that never answer, more of them than there are connections, leave the others as they were.
+func TestSilentPathsDelayNoOther(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/good" {
+			<-r.Context().Done()
+			return
+		}
+		_, _ = io.WriteString(w, `{"waiting":3}`)
+	}))
+	t.Cleanup(server.Close)
+	h := newHarness(t)
+	h.Subscribe(scaler, one(jsonQueue(server.URL, "good")))
+	h.awaitDepth(scaler, 3)
+	for i := range 16 {
+		h.Subscribe(subscriber(i+1), one(jsonQueue(server.URL, fmt.Sprint("silent/", i))))
+	}
+	for i := range 16 {
+		h.awaitReason(subscriber(i+1), capacityv1alpha1.ReasonQueueTimeout)
+	}
+	h.Take(scaler)
+	read := 0
+	h.await("15 readings", func() bool {
+		read += len(h.Take(scaler)[0])
+		return read >= 15
+	}, func() any { return read })
+	h.stop() // before the server: it waits for its requests
 }
 
 func TestHostileHTTPJSON(t *testing.T) {

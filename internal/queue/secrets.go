@@ -251,9 +251,9 @@ func (p *Pool) dueSecrets() []types.NamespacedName {
 	return due
 }
 
-// hasten has the Secrets of s read again soon, because the server refused what they said: at once, but no more than 10 each second.
-// The mutex is held.
-func (p *Pool) hasten(s *server) {
+// hasten has the Secrets of s read again soon, because the server refused what they said: at once, but no more than 10 each second,
+// and none that was read less than least ago. The mutex is held.
+func (p *Pool) hasten(s *server, least time.Duration) {
 	names := map[types.NamespacedName]struct{}{}
 	for f := range s.feeds {
 		if f.auth != (types.NamespacedName{}) {
@@ -261,7 +261,7 @@ func (p *Pool) hasten(s *server) {
 		}
 	}
 	now := p.options.Clock.Now()
-	gap := max(time.Second, time.Duration(len(names))*100*time.Millisecond)
+	gap := max(least, time.Second, time.Duration(len(names))*100*time.Millisecond)
 	for name := range names {
 		if e := p.secrets[name]; e != nil && now.Sub(e.readAt) >= gap && e.due.After(now) {
 			e.due = now

@@ -23,6 +23,9 @@ const (
 	timeoutMost = 15 * time.Second
 	// pollsAtOnce bounds the batches that one server works on: a queue that gets no answer keeps its own batch open, not the next one.
 	pollsAtOnce = 4
+	// silentAtOnce bounds a batch of queues that were silent when they were asked last, where each takes a request of its own. There is one such batch at a
+	// time, so that half of the connections are left for the queues that answer.
+	silentAtOnce = httpConnections / 2
 	// together is how much earlier a queue may be read to be in the same batch as others.
 	together = 20 * time.Millisecond
 	// secretTries is how many Secrets are read at one attempt to connect, while they turn out to say something else.
@@ -63,7 +66,15 @@ type server struct {
 
 	polls, errors uint64
 	latency       time.Duration
+	// silent is the poll of queues that were silent; 0 while there is none.
+	silent uint64
 }
+
+// apart are the kinds of servers that are asked for one queue at a time, over few connections.
+var apart = map[string]bool{KindHTTP: true, KindPrometheus: true, KindSQS: true}
+
+// silentLast is true where f was silent when it was asked last, and may keep a connection from others. The mutex is held.
+func (s *server) silentLast(f *feed) bool { return f.timeouts > 0 && apart[s.id.endpoint.Kind] }
 
 // attach has f read through the server id, which is opened for its first feed. The mutex is held.
 func (p *Pool) attach(f *feed, id serverID) {
@@ -82,13 +93,17 @@ func (p *Pool) attach(f *feed, id serverID) {
 	s.feeds[f] = struct{}{}
 	s.subscribers[f.subscriber]++
 	f.server, f.next, f.claim, f.timeouts = s, now, 0, 0
+	changed := false
 	switch {
 	case s.failure != nil:
-		f.fail(s.failure, true, s.failing, now)
+		changed = f.fail(s.failure, true, s.failing, now)
 	case f.failure != nil:
 		// What was wrong before was another server or a Secret. The reading, if any, decides until this one answers.
 		f.failure, f.serverWide = nil, false
-		f.judge(now)
+		changed = f.judge(now)
+	}
+	if changed {
+		p.options.Wake(f.subscriber) // a reading that says the same as before would tell nobody
 	}
 	kick(s.kick)
 }
@@ -169,6 +184,9 @@ func (s *server) nextDue() (next time.Time) {
 	}
 	now := s.p.options.Clock.Now()
 	for f := range s.feeds {
+		if f.claim == 0 && s.silent != 0 && s.silentLast(f) {
+			continue // the end of that poll kicks
+		}
 		due := f.next
 		if f.claim != 0 && !due.After(now) {
 			// Its poll takes long; it is looked at again at the next tick.
@@ -234,7 +252,7 @@ func (s *server) credentials(ctx context.Context, options *ConnectOptions) *Fail
 	}
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
-	s.p.hasten(s)
+	s.p.hasten(s, 0)
 	// Whose Secret it was concerns no other subscriber.
 	return Fail(capacityv1alpha1.ReasonQueueUnavailable, "It is tried again within 15 s", "not connected, because its Secret could not be read,")
 }
@@ -279,31 +297,51 @@ func (s *server) readCredentials(ctx context.Context, auth, tlsName types.Namesp
 	return id, nil
 }
 
-// claim takes the feeds that are due, those that failed last: they may take longest.
+// claim takes the feeds that are due, those that were silent last apart from the others. Those that failed come last: they may take longest.
 func (s *server) claim() (uint64, []*feed) {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
 	now := s.p.options.Clock.Now()
-	soon := now.Add(together)
-	due := false
-	for f := range s.feeds {
-		due = due || f.claim == 0 && !f.next.After(now)
+	feeds := s.due(now, false)
+	if len(feeds) == 0 && s.silent == 0 {
+		feeds = s.dueSilent(now)
 	}
-	if !due {
+	if len(feeds) == 0 {
 		return 0, nil
 	}
 	s.p.claims++
-	var feeds []*feed
+	if s.silentLast(feeds[0]) {
+		s.silent = s.p.claims
+	}
+	for _, f := range feeds {
+		f.claim = s.p.claims
+		f.polled, f.next = now, s.tick(now, f.poll)
+		s.watch(f)
+	}
+	sort.SliceStable(feeds, func(i, j int) bool { return feeds[i].rank() < feeds[j].rank() })
+	return s.p.claims, feeds
+}
+
+// due are the feeds that were silent last, or the others; none before one of them is due. The mutex is held.
+func (s *server) due(now time.Time, silent bool) (feeds []*feed) {
+	soon, ready := now.Add(together), false
 	for f := range s.feeds {
-		if f.claim == 0 && !f.next.After(soon) {
-			f.claim = s.p.claims
-			f.polled, f.next = now, s.tick(now, f.poll)
+		if f.claim == 0 && !f.next.After(soon) && s.silentLast(f) == silent {
+			ready = ready || !f.next.After(now)
 			feeds = append(feeds, f)
-			s.watch(f)
 		}
 	}
-	sort.SliceStable(feeds, func(i, j int) bool { return feeds[i].failure == nil && feeds[j].failure != nil })
-	return s.p.claims, feeds
+	if !ready {
+		return nil
+	}
+	return feeds
+}
+
+// dueSilent are the few feeds that were silent last and have been due for longest. The mutex is held.
+func (s *server) dueSilent(now time.Time) []*feed {
+	feeds := s.due(now, true)
+	sort.Slice(feeds, func(i, j int) bool { return feeds[i].next.Before(feeds[j].next) })
+	return feeds[:min(len(feeds), silentAtOnce)]
 }
 
 // tick is the next time after now on the server's own grid of polls.
@@ -333,6 +371,9 @@ func (s *server) poll(ctx context.Context, reader Reader, claim uint64, feeds []
 		return
 	}
 	s.p.mu.Lock()
+	if s.silent == claim {
+		s.silent = 0
+	}
 	s.polls++
 	s.latency = s.p.options.Clock.Now().Sub(start)
 	lost := failure != nil && s.reader == reader
@@ -366,10 +407,7 @@ func (s *server) deliver(claim uint64, f *feed, r Reading, failure *Failure) {
 		changed = f.accept(r, now)
 	} else {
 		changed = f.fail(failure, false, now, now)
-		if failure.Reason == capacityv1alpha1.ReasonQueueTimeout {
-			f.timeouts++
-			f.next = now.Add(backoff(f.timeouts, f.poll, max(f.poll, timeoutMost)))
-		}
+		s.failedAlone(f, now)
 	}
 	if !f.next.After(now) {
 		f.next = s.tick(now, f.poll)
@@ -380,6 +418,20 @@ func (s *server) deliver(claim uint64, f *feed, r Reading, failure *Failure) {
 	}
 	if changed {
 		s.p.options.Wake(f.subscriber)
+	}
+}
+
+// failedAlone follows a failure of f alone: one that is silent is read more rarely, and where the credentials were refused the Secrets may say others by
+// now. They are read more and more rarely too while that lasts: a path that refuses them may always do so. The mutex is held.
+func (s *server) failedAlone(f *feed, now time.Time) {
+	if f.failure.Reason == capacityv1alpha1.ReasonQueueTimeout {
+		f.timeouts++
+		f.next = now.Add(backoff(f.timeouts, f.poll, max(f.poll, timeoutMost)))
+		return
+	}
+	f.timeouts = 0 // it was answered
+	if f.failure.Reason == capacityv1alpha1.ReasonAuthenticationFailed {
+		s.p.hasten(s, min(now.Sub(f.failing)/2, reconnectMost))
 	}
 }
 
@@ -439,6 +491,6 @@ func (s *server) down(failure *Failure) {
 		}
 	}
 	if failure.Reason == capacityv1alpha1.ReasonAuthenticationFailed {
-		s.p.hasten(s)
+		s.p.hasten(s, 0)
 	}
 }

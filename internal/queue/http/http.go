@@ -8,27 +8,20 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"sync/atomic"
 	"time"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
 )
 
-const (
-	// replyBytes bounds the reply for one queue.
-	replyBytes = 64 << 10
-	// acceptedFor is how long credentials that were accepted are taken to be good: while they are, the path alone is refused.
-	acceptedFor = time.Minute
-)
+// replyBytes bounds the reply for one queue.
+const replyBytes = 64 << 10
 
 // reader is a queue.Reader.
 type reader struct {
 	http      *queue.HTTPClient
 	anonymous bool
 	now       func() time.Time
-	// accepted is when credentials were accepted last, in seconds.
-	accepted atomic.Int64
 	// closed ends with Close.
 	closed context.Context
 	close  context.CancelFunc
@@ -67,37 +60,36 @@ func (r *reader) readOne(ctx context.Context, source *capacityv1alpha1.HTTPSourc
 	if err != nil || to.IsAbs() || to.Host != "" {
 		return queue.Reading{}, queue.Fail(capacityv1alpha1.ReasonAddressRefused, "Correct http.path: /queues/mail, for example", "not asked, because the path is malformed,"), false
 	}
+	if _, err := url.ParseQuery(to.RawQuery); err != nil {
+		return queue.Reading{}, queue.Fail(capacityv1alpha1.ReasonAddressRefused, "Correct the query of http.path: escape ; as %3B and % as %25", "not asked, because the query of http.path is malformed,"), false
+	}
 	at := r.now()
-	reply, failure := r.http.Get(ctx, to.EscapedPath(), to.Query(), replyBytes)
+	reply, failure := r.http.GetRaw(ctx, to.EscapedPath(), to.RawQuery, replyBytes)
 	if failure != nil {
-		alone := failure.Reason == capacityv1alpha1.ReasonQueueReplyInvalid || failure.Reason == capacityv1alpha1.ReasonQueueTimeout
-		return queue.Reading{}, failure, !alone
+		return queue.Reading{}, failure, !failure.Alone()
 	}
-	if failure, everywhere := r.refusal(reply, at); failure != nil {
-		return queue.Reading{}, failure, everywhere
+	if failure := r.refusal(reply); failure != nil {
+		return queue.Reading{}, failure, false
 	}
-	r.accepted.Store(at.Unix())
 	reading, failure := parse(reply.Body, source)
 	reading.Time = at
 	return reading, failure, false
 }
 
-// refusal is what a status that is no success means; nil for success.
-func (r *reader) refusal(reply queue.HTTPReply, now time.Time) (failure *queue.Failure, everywhere bool) {
+// refusal is what a status that is no success means; nil for success. Refused credentials (401) are about the path alone as well: whether the server
+// would accept them for another path only that path can tell, and one path must not keep those of others unread.
+func (r *reader) refusal(reply queue.HTTPReply) *queue.Failure {
 	switch reply.Status {
-	case http.StatusUnauthorized:
-		recently := now.Sub(time.Unix(r.accepted.Load(), 0)) < acceptedFor
-		return reply.StatusFailure(r.anonymous), !recently
 	case http.StatusForbidden:
-		return queue.Fail(capacityv1alpha1.ReasonPermissionDenied, "Permit it to the user of the Secret", "denying the path"), false
+		return queue.Fail(capacityv1alpha1.ReasonPermissionDenied, "Permit it to the user of the Secret", "denying the path")
 	case http.StatusNotFound, http.StatusGone:
-		return queue.Fail(capacityv1alpha1.ReasonQueueMissing, "Correct url and http.path", "without the path (HTTP %d)", reply.Status), false
+		return queue.Fail(capacityv1alpha1.ReasonQueueMissing, "Correct url and http.path", "without the path (HTTP %d)", reply.Status)
 	}
 	if failure := reply.StatusFailure(r.anonymous); failure != nil {
-		return failure, false
+		return failure
 	}
 	if reply.Status > 299 {
-		return queue.Fail(capacityv1alpha1.ReasonQueueReplyInvalid, "Correct http.path", "answering HTTP %d to the path", reply.Status), false
+		return queue.Fail(capacityv1alpha1.ReasonQueueReplyInvalid, "Correct http.path", "answering HTTP %d to the path", reply.Status)
 	}
-	return nil, false
+	return nil
 }

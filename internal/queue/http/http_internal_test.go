@@ -5,8 +5,13 @@ package httpq
 
 import (
 	"context"
+	"crypto/tls"
+	"io"
 	"math"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -96,45 +101,98 @@ func TestWorstPathsAreQuick(t *testing.T) {
 	}
 }
 
-// While credentials are accepted elsewhere, a path that refuses them fails alone; later the Secret is taken to be wrong.
+// A path that refuses the credentials fails alone, whether others accepted them or not.
 func TestRefusedCredentials(t *testing.T) {
 	s := servers.StartHTTP(t, servers.HTTPOptions{Username: "reader", Password: "old"})
 	s.Set("/good", 200, `{"a":1}`)
 	s.Set("/login", 401, "")
-	host, port, err := net.SplitHostPort(s.Address())
-	if err != nil {
-		t.Fatal(err)
-	}
-	now := time.Unix(1_790_000_000, 0)
-	opened, failure := Open(t.Context(), queue.ConnectOptions{
-		Endpoint: queue.Endpoint{Kind: queue.KindHTTP, Scheme: "http", Host: host, Port: port}, Username: "reader", Password: "old", Now: func() time.Time { return now },
-		Dial: func(ctx context.Context) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", s.Address())
-		},
-	})
+	opened, failure := Open(t.Context(), optionsOf(t, s.Address()))
 	if failure != nil {
 		t.Fatal(failure)
 	}
 	t.Cleanup(opened.Close)
-	read := func(path string) (everywhere, alone *queue.Failure) {
-		q := &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{HTTP: capacityv1alpha1.HTTPSource{Path: path, DepthPath: "a"}}}
-		everywhere = opened.Read(t.Context(), []*capacityv1alpha1.Queue{q}, func(_ int, _ queue.Reading, f *queue.Failure) { alone = f })
-		return everywhere, alone
+	refused := func(path string, want bool) {
+		t.Helper()
+		everywhere, alone := read(t, opened, path)
+		if everywhere != nil || (alone != nil) != want || want && alone.Reason != capacityv1alpha1.ReasonAuthenticationFailed {
+			t.Errorf("%s: %v, %v; want the path alone refused: %v", path, everywhere, alone, want)
+		}
 	}
-	if everywhere, _ := read("login"); everywhere == nil {
-		t.Error("nothing was accepted yet, and the path fails alone")
-	}
-	if everywhere, alone := read("good"); everywhere != nil || alone != nil {
-		t.Error(everywhere, alone)
-	}
-	if everywhere, alone := read("login"); everywhere != nil || alone == nil || alone.Reason != capacityv1alpha1.ReasonAuthenticationFailed {
-		t.Errorf("%v, %v; want the path to fail alone", everywhere, alone)
-	}
+	refused("login", true)
+	refused("good", false)
+	refused("login", true)
 	s.Login("new")
-	now = now.Add(acceptedFor)
-	if everywhere, _ := read("good"); everywhere == nil || everywhere.Reason != capacityv1alpha1.ReasonAuthenticationFailed {
-		t.Errorf("%v, want the server to refuse the credentials", everywhere)
+	refused("good", true)
+}
+
+// A connection that cannot be made in time is the server's failure, and no path's; a request that is not answered is its path's.
+func TestSilentServerIsNoSlowPath(t *testing.T) {
+	o := optionsOf(t, "192.0.2.1:80")
+	o.Dial = func(context.Context) (net.Conn, error) { return nil, os.ErrDeadlineExceeded }
+	for _, secure := range []*tls.Config{nil, {MinVersion: tls.VersionTLS12}} {
+		o.TLS = secure
+		opened, failure := Open(t.Context(), o)
+		if failure != nil {
+			t.Fatal(failure)
+		}
+		everywhere, alone := read(t, opened, "jobs")
+		opened.Close()
+		if alone != nil || everywhere == nil || everywhere.Reason != capacityv1alpha1.ReasonQueueTimeout || everywhere.What != "silent" {
+			t.Errorf("%v, %v; want the server to be silent", everywhere, alone)
+		}
 	}
+}
+
+// What is asked for is what the path says, byte by byte.
+func TestPathIsSentAsItIs(t *testing.T) {
+	asked := ""
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.RequestURI
+		_, _ = io.WriteString(w, `{"a":1}`)
+	}))
+	t.Cleanup(server.Close)
+	for _, base := range []string{"", "base/x"} {
+		o := optionsOf(t, server.Listener.Addr().String())
+		o.Endpoint.Path = base
+		opened, failure := Open(t.Context(), o)
+		if failure != nil {
+			t.Fatal(failure)
+		}
+		t.Cleanup(opened.Close)
+		for _, path := range []string{"/q?z=1&a=2&flag", "/a//b", "/q?of=a%20b+c&x=%2f", "/a%2Fb/?e="} {
+			want := path
+			if base != "" {
+				want = "/" + base + path
+			}
+			if everywhere, alone := read(t, opened, path); everywhere != nil || alone != nil || asked != want {
+				t.Errorf("%s was asked, want %s; %v, %v", asked, want, everywhere, alone)
+			}
+		}
+		for _, path := range []string{"/q?filter=a;b", "/q?x=%zz&y=1"} {
+			if _, alone := read(t, opened, path); alone == nil || alone.Reason != capacityv1alpha1.ReasonAddressRefused || !strings.Contains(alone.What, "http.path") {
+				t.Errorf("%s: %v, want it refused", path, alone)
+			}
+		}
+	}
+}
+
+func optionsOf(t *testing.T, address string) queue.ConnectOptions {
+	t.Helper()
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return queue.ConnectOptions{
+		Endpoint: queue.Endpoint{Kind: queue.KindHTTP, Scheme: "http", Host: host, Port: port}, Username: "reader", Password: "old", Now: time.Now,
+		Dial: func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", address) },
+	}
+}
+
+// read reads the queue at a path: the failures of the server and of that path.
+func read(t *testing.T, r queue.Reader, path string) (everywhere, alone *queue.Failure) {
+	q := &capacityv1alpha1.Queue{QueueSource: capacityv1alpha1.QueueSource{HTTP: capacityv1alpha1.HTTPSource{Path: path, DepthPath: "a"}}}
+	everywhere = r.Read(t.Context(), []*capacityv1alpha1.Queue{q}, func(_ int, _ queue.Reading, f *queue.Failure) { alone = f })
+	return everywhere, alone
 }
 
 // Whatever a server replies and wherever a path leads, it ends in a number in range or a failure.

@@ -126,13 +126,13 @@ func (r *reader) ask(ctx context.Context, query string) (body []byte, failure *q
 	// limit is unknown to older servers, which then may send more than is accepted.
 	reply, failure := r.http.Get(ctx, "api/v1/query", url.Values{"query": {query}, "timeout": {queryTimeout}, "limit": {"2"}}, queryBytes)
 	if failure != nil {
-		switch failure.Reason {
-		case capacityv1alpha1.ReasonQueueReplyInvalid:
-			return nil, failure, false
-		case capacityv1alpha1.ReasonQueueTimeout:
+		switch {
+		case !failure.Alone():
+			return nil, failure, true
+		case failure.Reason == capacityv1alpha1.ReasonQueueTimeout:
 			return nil, queue.Fail(failure.Reason, "Make the query faster, and check that the server runs", "silent about the query"), false
 		}
-		return nil, failure, true
+		return nil, failure, false
 	}
 	switch reply.Status {
 	case http.StatusBadRequest:

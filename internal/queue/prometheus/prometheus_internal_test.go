@@ -4,6 +4,9 @@
 package prometheusq
 
 import (
+	"context"
+	"net"
+	"os"
 	"strings"
 	"testing"
 
@@ -50,6 +53,17 @@ func TestParse(t *testing.T) {
 		case failure == nil || failure.Reason != c.reason || !strings.Contains(failure.What, c.says) || failure.Remedy == "" || strings.Contains(failure.What, "garbage"):
 			t.Errorf("%s: %+v, want %s: %s", c.name, failure, c.reason, c.says)
 		}
+	}
+}
+
+// A connection that cannot be made in time is the server's failure, and no slow query's.
+func TestSilentServerIsNoSlowQuery(t *testing.T) {
+	r := &reader{http: queue.NewHTTPClient(queue.ConnectOptions{
+		Endpoint: queue.Endpoint{Kind: queue.KindPrometheus, Scheme: "http", Host: "prometheus.example", Port: "9090"},
+		Dial:     func(context.Context) (net.Conn, error) { return nil, os.ErrDeadlineExceeded },
+	})}
+	if _, failure, everywhere := r.ask(t.Context(), "up"); failure == nil || failure.Reason != capacityv1alpha1.ReasonQueueTimeout || !everywhere {
+		t.Errorf("%v, everywhere %v; want the server to be silent", failure, everywhere)
 	}
 }
 

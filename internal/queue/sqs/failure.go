@@ -60,8 +60,7 @@ func failureOf(err error, r *request) (failure *queue.Failure, everywhere bool) 
 	case err == nil:
 		return nil, false
 	case errors.As(err, &failure):
-		alone := failure.Reason == capacityv1alpha1.ReasonQueueReplyInvalid || failure.Reason == capacityv1alpha1.ReasonQueueTimeout
-		return failure, !alone
+		return failure, !failure.Alone()
 	case r != nil && (code != "" || status > 299):
 		return r.refused(code, status)
 	case queue.IsNetwork(err):

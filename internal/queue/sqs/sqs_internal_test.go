@@ -7,7 +7,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -131,4 +133,23 @@ func FuzzReply(f *testing.F) {
 			t.Errorf("%q makes %+v", body, got)
 		}
 	})
+}
+
+// A connection that cannot be made in time is the server's failure, and no queue's.
+func TestSilentServerIsNoSlowQueue(t *testing.T) {
+	o := queue.ConnectOptions{
+		Endpoint: queue.Endpoint{Kind: queue.KindSQS, Scheme: "http", Host: "sqs.example", Port: "80", Region: "eu-west-1"},
+		Username: "id", Password: "secret", Now: time.Now,
+		Dial: func(context.Context) (net.Conn, error) { return nil, os.ErrDeadlineExceeded },
+	}
+	opened, failure := Open(t.Context(), o)
+	if failure != nil {
+		t.Fatal(failure)
+	}
+	t.Cleanup(opened.Close)
+	queues := []*capacityv1alpha1.Queue{{QueueSource: capacityv1alpha1.QueueSource{AwsSQS: capacityv1alpha1.AWSSQSSource{Queue: "jobs"}}}}
+	everywhere := opened.Read(t.Context(), queues, func(_ int, _ queue.Reading, f *queue.Failure) { t.Errorf("%v fails the queue alone", f) })
+	if everywhere == nil || everywhere.Reason != capacityv1alpha1.ReasonQueueTimeout {
+		t.Errorf("%v, want the server to be silent", everywhere)
+	}
 }
