@@ -106,13 +106,13 @@ func (n *node) isClosed() bool {
 	return n.closed
 }
 
-// greet connects, and returns when the server has accepted the credentials.
+// greet connects, and returns when the server has accepted the credentials. Its limit is above that of dialing, which says more about what is wrong.
 func (n *node) greet(ctx context.Context) *queue.Failure {
 	client := n.clientOf()
 	if client == nil {
 		return errClosed
 	}
-	ctx, cancel := context.WithTimeout(ctx, queue.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, queue.ConnectTimeout+queue.ReplyTimeout)
 	defer cancel()
 	err := client.Ping(ctx).Err()
 	// Other errors, such as that PING is denied, say nothing about what is to be read.
