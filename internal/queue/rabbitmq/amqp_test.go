@@ -77,14 +77,14 @@ func TestAMQPTellsTheLengthAlone(t *testing.T) {
 				t.Fatal(err)
 			}
 			want("what was not delivered yet", int64(sent-100))
-			for i := 1; i <= sent-1000; i++ {
+			for i := 1; i <= sent/2; i++ {
 				if d := <-deliveries; i%100 == 0 {
 					if err := d.Ack(true); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
-			want("without what was acknowledged and what is in flight", 900)
+			want("without what was acknowledged and what is in flight", int64(sent/2-100))
 		})
 	}
 }
