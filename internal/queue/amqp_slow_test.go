@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -95,11 +96,11 @@ func greetAMQPSlowly(delay time.Duration) func(net.Conn) {
 		late.Go(func() { _, _ = io.Copy(near, conn); _ = near.Close() })
 		var mu sync.Mutex
 		for {
-			frame := make([]byte, 7)
-			if _, err := io.ReadFull(near, frame); err != nil {
+			head := make([]byte, 7)
+			if _, err := io.ReadFull(near, head); err != nil {
 				return
 			}
-			frame = append(frame, make([]byte, binary.BigEndian.Uint32(frame[3:])+1)...)
+			frame := slices.Concat(head, make([]byte, binary.BigEndian.Uint32(head[3:])+1))
 			if _, err := io.ReadFull(near, frame[7:]); err != nil {
 				return
 			}
