@@ -101,7 +101,10 @@ func fetch(t *testing.T, c jetstream.Consumer, n int) (taken []jetstream.Msg) {
 
 // The counters account for every message, at every reading of a run in which messages are sent, taken, completed and taken again.
 func TestCountersAgreeToTheMessage(t *testing.T) {
-	const messages = 10_000
+	messages := 100_000
+	if testing.Short() {
+		messages = 10_000
+	}
 	reader, js := connect(t)
 	must(js.CreateStream(ctx, jetstream.StreamConfig{Name: "JOBS", Subjects: []string{"jobs.*"}, Storage: jetstream.MemoryStorage}))
 	all := must(js.CreateConsumer(ctx, "JOBS", jetstream.ConsumerConfig{Durable: "all", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: -1}))
@@ -152,10 +155,10 @@ func TestCountersAgreeToTheMessage(t *testing.T) {
 		}
 	}
 	got := read(t, reader, "all", "even")
-	if r := got[0]; r.Depth != 0 || *r.InFlight != 0 || *r.ArrivedTotal != messages || *r.CompletedTotal != messages || *r.RedeliveredTotal != int64(again) || again == 0 {
+	if r := got[0]; r.Depth != 0 || *r.InFlight != 0 || *r.ArrivedTotal != int64(messages) || *r.CompletedTotal != int64(messages) || *r.RedeliveredTotal != int64(again) || again == 0 {
 		t.Errorf("all, at the end: %+v", r)
 	}
-	if r := got[1]; r.Depth != 0 || *r.InFlight != 0 || *r.ArrivedTotal != messages/2 || *r.CompletedTotal != messages/2 || r.RedeliveredTotal != nil {
+	if r := got[1]; r.Depth != 0 || *r.InFlight != 0 || *r.ArrivedTotal != int64(messages/2) || *r.CompletedTotal != int64(messages/2) || r.RedeliveredTotal != nil {
 		t.Errorf("even, at the end: %+v", r)
 	}
 }
