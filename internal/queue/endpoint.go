@@ -145,7 +145,7 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 		return refuse("of a scheme that its source does not have")
 	case u.User != nil:
 		return refuse("refused because it carries credentials, which belong into a Secret,")
-	case u.Hostname() == "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(u.Hostname(), ", %"):
+	case !IsHost(u.Hostname()) || u.RawQuery != "" || u.Fragment != "":
 		return refuse("refused because it is not just a host, a port and a path,")
 	}
 	e := Endpoint{Kind: kind, Scheme: u.Scheme, Host: strings.ToLower(u.Hostname()), Port: u.Port(), Path: strings.Trim(u.Path, "/"), TLS: scheme.tls || server.TLS != nil, Mechanism: q.Kafka.Mechanism, Region: q.AwsSQS.Region}
@@ -169,6 +169,16 @@ func endpointOf(source *Source) (Endpoint, *Failure) {
 		return Endpoint{}, failure
 	}
 	return e, nil
+}
+
+// IsHost reports whether text can be the name of a host, or is an IP address without a zone.
+func IsHost(text string) bool {
+	if ip, err := netip.ParseAddr(text); err == nil {
+		return ip.Zone() == ""
+	}
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._", r)
+	})
 }
 
 // pathOf is a virtual host as the path of a url, where / is the default and not told.

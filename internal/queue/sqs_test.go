@@ -119,7 +119,7 @@ func TestSQSQueuesFailAlone(t *testing.T) {
 	if got := h.sample(scaler); got.Quality != queue.Fresh {
 		t.Errorf("the good queue: %+v", got)
 	}
-	if stats := h.Servers(); len(stats) != 1 || stats[0].Connections < 1 || stats[0].Connections > 4 {
+	if stats := h.Servers(); len(stats) != 1 || stats[0].Connections > 4 { // a reply that is an error may end its connection
 		t.Errorf("servers: %+v, want one with at most 4 connections", stats)
 	}
 	s.Throttle(true)

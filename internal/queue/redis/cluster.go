@@ -130,7 +130,7 @@ func addressOf(name, port, host string) (string, bool) {
 		name = host
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 || len(name) > 253 || name == "?" || strings.ContainsAny(name, " /@,%") {
+	if err != nil || n == 0 || len(name) > 253 || !queue.IsHost(name) {
 		return "", false
 	}
 	return net.JoinHostPort(name, port), true
