@@ -218,7 +218,7 @@ func unchanged(feeds []*feed, sources []Source) bool {
 		return false
 	}
 	for i, f := range feeds {
-		if !equality.Semantic.DeepEqual(f.source, sources[i]) {
+		if !f.source.reads(&sources[i]) || !equality.Semantic.DeepEqual(f.source.Queue, sources[i].Queue) {
 			return false
 		}
 	}

@@ -112,6 +112,6 @@ func (s *Source) copy() Source {
 
 // reads reports whether s and t are read from the same place in the same way.
 func (s *Source) reads(t *Source) bool {
-	return s.QueueServer == t.QueueServer && s.SecretNamespace == t.SecretNamespace && equality.Semantic.DeepEqual(s.Refused, t.Refused) &&
+	return s.QueueServer == t.QueueServer && s.SecretNamespace == t.SecretNamespace && same(s.Refused, t.Refused) &&
 		equality.Semantic.DeepEqual(s.Queue.QueueSource, t.Queue.QueueSource)
 }

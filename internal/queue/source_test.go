@@ -95,6 +95,7 @@ func TestQueueServerIsOneConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.Pool.Subscribe(sub, []queue.Source{source})
+		h.Pool.Subscribe(sub, []queue.Source{source}) // as at each reconcile: nothing changes
 	}
 	says(t, h.awaitReason(chat, capacityv1alpha1.ReasonAuthenticationFailed), `\(QueueServer main\) rejecting .*Correct Secret queuescaler-system/creds \(QueueServer main\)`)
 	h.setSecret("queuescaler-system/creds", "password", "hunter2")
