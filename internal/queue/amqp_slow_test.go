@@ -114,8 +114,9 @@ func greetAMQPSlowly(delay time.Duration) func(net.Conn) {
 				mu.Unlock()
 				continue
 			}
-			late.Go(func() {
-				time.Sleep(wait)
+			late.Add(1)
+			time.AfterFunc(wait, func() {
+				defer late.Done()
 				mu.Lock()
 				defer mu.Unlock()
 				_, _ = conn.Write(frame)

@@ -10,7 +10,6 @@ import (
 	"io"
 	"net"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -72,19 +71,7 @@ func TestAMQPOverTLS(t *testing.T) {
 		{"none", "amqps://" + rabbit.AMQPAddress(), "", rabbitCertificates.CA, "not speaking TLS"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := rabbitHarness(t)
-			q := rabbitQueue(c.url, "jobs")
-			q.RabbitMQ.TLS = &capacityv1alpha1.TLS{ServerName: c.serverName}
-			if c.ca != nil {
-				h.setSecret("chat/ca", "ca.crt", string(c.ca))
-				q.RabbitMQ.TLS.SecretRef.Name = "ca"
-			}
-			h.Subscribe(scaler, one(q))
-			if c.says == "" {
-				h.awaitDepth(scaler, 2)
-				return
-			}
-			says(t, h.awaitReason(scaler, capacityv1alpha1.ReasonTLSFailed), c.says)
+			readOverTLS(t, c.url, c.serverName, c.ca, c.says)
 		})
 	}
 }
@@ -267,21 +254,7 @@ func TestHostileAMQP(t *testing.T) {
 		}, false), unavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			h := rabbitHarness(t)
-			h.Subscribe(scaler, one(rabbitQueue("amqp://"+hostile(t, c.serve), "jobs")))
-			h.Subscribe(other, one(listQueue(good.URL(), "jobs")))
-			got := h.awaitReason(scaler, c.reason)
-			says(t, got, "for \\d|;")
-			if strings.Contains(got.Message, "garbage") || strings.Contains(got.Message, "HTTP") {
-				t.Errorf("message %q repeats the reply", got.Message)
-			}
-			h.awaitDepth(other, 0)
-			runtime.ReadMemStats(&after)
-			if grown := int64(after.HeapSys) - int64(before.HeapSys); grown > 256<<20 {
-				t.Errorf("the heap grew by %d MiB", grown>>20)
-			}
+			rabbitHarness(t).withstands(good, rabbitQueue("amqp://"+hostile(t, c.serve), "jobs"), c.reason, "HTTP")
 		})
 	}
 }
@@ -304,18 +277,7 @@ func TestSilentAMQPQueueDelaysNoOther(t *testing.T) {
 	if got.ServerWide {
 		t.Error("a silent queue counts as a silent server")
 	}
-	var times []time.Time
-	h.await("six readings", func() bool {
-		for _, r := range h.Take(scaler)[0] {
-			times = append(times, r.Time)
-		}
-		return len(times) >= 6
-	}, func() any { return times })
-	for i := 1; i < len(times); i++ {
-		if gap := times[i].Sub(times[i-1]); gap > 2*time.Second {
-			t.Errorf("%v between two readings at polls of 1 s", gap)
-		}
-	}
+	h.readEverySecond(scaler)
 	if s := h.sample(scaler); s.Quality != queue.Fresh {
 		t.Errorf("the other: %+v", s)
 	}

@@ -108,14 +108,16 @@ var secure = map[string]string{"nats": "tls", "redis": "rediss", "http": "https"
 
 // serverOf is the kind of server that a source is read from, and where that is.
 func serverOf(s *capacityv1alpha1.QueueSource) (string, *capacityv1alpha1.Server) {
-	for kind, server := range map[string]*capacityv1alpha1.Server{
-		KindNATS: &s.NATSJetStream.Server, KindRedis: &s.Redis.Server, KindRabbitMQ: &s.RabbitMQ.Server,
-		KindKafka: &s.Kafka.Server, KindPostgreSQL: &s.PostgreSQL.Server, KindPrometheus: &s.Prometheus.Server,
-		KindExternal: &s.External.Server,
-		KindSQS:      &s.AwsSQS.Server, KindHTTP: &s.HTTP.Server,
+	for _, at := range [...]struct {
+		kind   string
+		server *capacityv1alpha1.Server
+	}{
+		{KindNATS, &s.NATSJetStream.Server}, {KindRedis, &s.Redis.Server}, {KindRabbitMQ, &s.RabbitMQ.Server},
+		{KindKafka, &s.Kafka.Server}, {KindPostgreSQL, &s.PostgreSQL.Server}, {KindPrometheus, &s.Prometheus.Server},
+		{KindExternal, &s.External.Server}, {KindSQS, &s.AwsSQS.Server}, {KindHTTP, &s.HTTP.Server},
 	} {
-		if server.URL != "" || server.ServerRef.Name != "" {
-			return kind, server
+		if at.server.URL != "" || at.server.ServerRef.Name != "" {
+			return at.kind, at.server
 		}
 	}
 	return "", &capacityv1alpha1.Server{}

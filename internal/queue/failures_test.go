@@ -65,7 +65,7 @@ func addJobsOf(t *testing.T, js jetstream.JetStream, subject string, messages in
 }
 
 // says checks a message for a person.
-func says(t *testing.T, s queue.Sample, pattern string) {
+func says(t testing.TB, s queue.Sample, pattern string) {
 	t.Helper()
 	if !regexp.MustCompile(pattern).MatchString(s.Message) {
 		t.Errorf("message %q does not match %q", s.Message, pattern)

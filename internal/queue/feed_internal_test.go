@@ -87,6 +87,18 @@ func TestDialerRefusesLinkLocal(t *testing.T) {
 }
 
 // What tls makes of a url has the port of that, and what is wrong with one is told by an example of its own kind.
+// A part of a message waits: it is no empty queue.
+func TestRoundUp(t *testing.T) {
+	for v, want := range map[float64]int64{0: 0, 0.4: 1, 1: 1, 6.6: 7, 1e15: 1e15} {
+		if got := RoundUp(&v); *got != want {
+			t.Errorf("%v becomes %d, want %d", v, *got, want)
+		}
+	}
+	if RoundUp(nil) != nil {
+		t.Error("what is not told becomes a number")
+	}
+}
+
 func TestEndpointsOfKinds(t *testing.T) {
 	for _, c := range []struct {
 		source capacityv1alpha1.QueueSource

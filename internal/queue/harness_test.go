@@ -8,6 +8,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +31,7 @@ import (
 	"github.com/queuescaler/queuescaler/internal/queue/rabbitmq"
 	redisq "github.com/queuescaler/queuescaler/internal/queue/redis"
 	sqsq "github.com/queuescaler/queuescaler/internal/queue/sqs"
+	"github.com/queuescaler/queuescaler/test/servers"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
@@ -220,6 +223,45 @@ func (h *harness) awaitDepth(s queue.Subscriber, depth int64) queue.Sample {
 	}
 	h.await(fmt.Sprintf("depth %d of %v", depth, s), is, func() any { return h.sample(s) })
 	return h.sample(s)
+}
+
+// withstands has q read from a server that breaks its protocol: it fails for this reason, in words that repeat nothing of what was sent, its memory is
+// bounded, and another queue is read all the same.
+func (h *harness) withstands(good *servers.Redis, q capacityv1alpha1.Queue, reason string, sent ...string) {
+	h.t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	h.Subscribe(scaler, one(q))
+	h.Subscribe(other, one(listQueue(good.URL(), "jobs")))
+	got := h.awaitReason(scaler, reason)
+	says(h.t, got, "for \\d|;")
+	for _, reply := range append(sent, "garbage", "GARBAGE") {
+		if strings.Contains(got.Message, reply) {
+			h.t.Errorf("message %q repeats the reply", got.Message)
+		}
+	}
+	h.awaitDepth(other, 0)
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapSys) - int64(before.HeapSys); grown > 256<<20 {
+		h.t.Errorf("the heap grew by %d MiB", grown>>20)
+	}
+}
+
+// readEverySecond waits for six readings of the only queue of s, polled each second, none of which comes late.
+func (h *harness) readEverySecond(s queue.Subscriber) {
+	h.t.Helper()
+	var times []time.Time
+	h.await("six readings", func() bool {
+		for _, r := range h.Take(s)[0] {
+			times = append(times, r.Time)
+		}
+		return len(times) >= 6
+	}, func() any { return times })
+	for i := 1; i < len(times); i++ {
+		if gap := times[i].Sub(times[i-1]); gap > 2*time.Second {
+			h.t.Errorf("%v between two readings at polls of 1 s", gap)
+		}
+	}
 }
 
 func subscriber(i int) queue.Subscriber {

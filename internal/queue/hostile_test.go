@@ -7,7 +7,6 @@ import (
 	"bufio"
 	"io"
 	"net"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -174,23 +173,7 @@ func TestHostileServers(t *testing.T) {
 			if c.nats {
 				q = consumerQueue("nats://"+address, "JOBS", "workers")
 			}
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			h := newHarness(t)
-			h.Subscribe(scaler, one(q))
-			h.Subscribe(other, one(listQueue(good.URL(), "jobs")))
-			got := h.awaitReason(scaler, c.reason)
-			says(t, got, "for \\d|;")
-			for _, reply := range []string{"garbage", "many", "abc", "HTTP/1.1"} {
-				if strings.Contains(got.Message, reply) {
-					t.Errorf("message %q repeats the reply", got.Message)
-				}
-			}
-			h.awaitDepth(other, 0)
-			runtime.ReadMemStats(&after)
-			if grown := int64(after.HeapSys) - int64(before.HeapSys); grown > 256<<20 {
-				t.Errorf("the heap grew by %d MiB", grown>>20)
-			}
+			newHarness(t).withstands(good, q, c.reason, "many", "abc", "HTTP/1.1")
 		})
 	}
 }
@@ -220,19 +203,7 @@ func TestSilentConsumerDelaysNoOther(t *testing.T) {
 		t.Error("a silent consumer counts as a silent server")
 	}
 	// While the dead one is polled again and again, each wait 3 s long, the good one is read every second.
-	var times []time.Time
-	enough := func() bool {
-		for _, r := range h.Take(scaler)[0] {
-			times = append(times, r.Time)
-		}
-		return len(times) >= 6
-	}
-	h.await("six readings", enough, func() any { return times })
-	for i := 1; i < len(times); i++ {
-		if gap := times[i].Sub(times[i-1]); gap > 2*time.Second {
-			t.Errorf("%v between two readings at polls of 1 s", gap)
-		}
-	}
+	h.readEverySecond(scaler)
 }
 
 func TestJetStreamOff(t *testing.T) {

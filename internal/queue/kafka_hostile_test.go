@@ -8,14 +8,11 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
-	"runtime"
-	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
-	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/test/servers"
 )
 
@@ -125,23 +122,7 @@ func TestHostileKafka(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			own = hostile(t, c.serve)
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			h := newHarness(t)
-			h.Subscribe(scaler, one(groupQueue("kafka://"+own, "jobs", "workers")))
-			h.Subscribe(other, one(listQueue(good.URL(), "jobs")))
-			got := h.awaitReason(scaler, c.reasons)
-			says(t, got, "for \\d|;")
-			if strings.Contains(got.Message, "garbage") || strings.Contains(got.Message, "HTTP") {
-				t.Errorf("message %q repeats the reply", got.Message)
-			}
-			if s := h.awaitDepth(other, 0); s.Quality != queue.Fresh {
-				t.Errorf("the other: %+v", s)
-			}
-			runtime.ReadMemStats(&after)
-			if grown := int64(after.HeapSys) - int64(before.HeapSys); grown > 256<<20 {
-				t.Errorf("the heap grew by %d MiB", grown>>20)
-			}
+			newHarness(t).withstands(good, groupQueue("kafka://"+own, "jobs", "workers"), c.reasons, "HTTP")
 		})
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 )
@@ -218,7 +217,7 @@ func unchanged(feeds []*feed, sources []Source) bool {
 		return false
 	}
 	for i, f := range feeds {
-		if !f.source.reads(&sources[i]) || !equality.Semantic.DeepEqual(f.source.Queue, sources[i].Queue) {
+		if !f.source.equals(&sources[i]) {
 			return false
 		}
 	}

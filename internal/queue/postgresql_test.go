@@ -91,18 +91,7 @@ func tableQueuesFailAlone(t *testing.T, p *servers.PostgreSQL) {
 		t.Error("a slow query counts as a slow server")
 	}
 	// While the slow one is polled again and again, the good one is read every second.
-	var times []time.Time
-	h.await("six readings", func() bool {
-		for _, r := range h.Take(scaler)[0] {
-			times = append(times, r.Time)
-		}
-		return len(times) >= 6
-	}, func() any { return times })
-	for i := 1; i < len(times); i++ {
-		if gap := times[i].Sub(times[i-1]); gap > 2*time.Second {
-			t.Errorf("%v between two readings at polls of 1 s", gap)
-		}
-	}
+	h.readEverySecond(scaler)
 	h.Subscribe(denied, []capacityv1alpha1.Queue{tableQueue(strings.TrimSuffix(p.URL(), "postgres"), countJobs)})
 	says(t, h.awaitReason(denied, capacityv1alpha1.ReasonAddressRefused), "does not end with a database")
 	h.Subscribe(denied, []capacityv1alpha1.Queue{tableQueue(p.URL()+"%00options%00x", countJobs)})
@@ -319,17 +308,7 @@ func TestHostilePostgreSQL(t *testing.T) {
 		{"garbage fatal error", greetPostgreSQL(postgresMessage('E', "SFATAL\x00VFATAL\x00Cgarbage\x00\x00"), false), invalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := newTableHarness(t)
-			h.Subscribe(scaler, one(tableQueue("postgres://"+hostile(t, c.serve)+"/jobs", countJobs)))
-			h.Subscribe(other, one(listQueue(good.URL(), "jobs")))
-			got := h.awaitReason(scaler, c.reason)
-			says(t, got, "for \\d|;")
-			for _, reply := range []string{"garbage", "GARBAGE", "HTTP/1.1"} {
-				if strings.Contains(got.Message, reply) {
-					t.Errorf("message %q repeats the reply", got.Message)
-				}
-			}
-			h.awaitDepth(other, 0)
+			newTableHarness(t).withstands(good, tableQueue("postgres://"+hostile(t, c.serve)+"/jobs", countJobs), c.reason, "HTTP/1.1")
 		})
 	}
 }

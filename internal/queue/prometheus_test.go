@@ -229,15 +229,7 @@ func TestHostilePrometheus(t *testing.T) {
 		{"redirect", sayHTTP("HTTP/1.1 302 Found\r\nLocation: http://garbage/\r\nContent-Length: 0\r\n\r\n", false), invalid},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := newHarness(t)
-			h.Subscribe(scaler, one(metricQueue("http://"+hostile(t, c.serve), "vector(7)")))
-			h.Subscribe(other, one(listQueue(good.URL(), "jobs")))
-			got := h.awaitReason(scaler, c.reason)
-			says(t, got, "for \\d|;")
-			if strings.Contains(got.Message, "garbage") {
-				t.Errorf("message %q repeats the reply", got.Message)
-			}
-			h.awaitDepth(other, 0)
+			newHarness(t).withstands(good, metricQueue("http://"+hostile(t, c.serve), "vector(7)"), c.reason)
 		})
 	}
 }

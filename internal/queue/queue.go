@@ -107,6 +107,15 @@ type ConnectOptions struct {
 	Now func() time.Time
 }
 
+// RoundUp makes a count of a number of at least 0 and at most CountMost, nil of nil. A part of a message is one: only 0 means that there is none.
+func RoundUp(v *float64) *int64 {
+	if v == nil {
+		return nil
+	}
+	n := int64(math.Ceil(*v))
+	return &n
+}
+
 const (
 	// CountMost is the largest number of messages that is believed, AgeMost the largest age in seconds: 100 years.
 	CountMost = math.MaxInt64 / 64

@@ -112,6 +112,15 @@ func (s *Source) copy() Source {
 
 // reads reports whether s and t are read from the same place in the same way.
 func (s *Source) reads(t *Source) bool {
-	return s.QueueServer == t.QueueServer && s.SecretNamespace == t.SecretNamespace && same(s.Refused, t.Refused) &&
-		equality.Semantic.DeepEqual(s.Queue.QueueSource, t.Queue.QueueSource)
+	return s.leadsTo(t) && equality.Semantic.DeepEqual(s.Queue.QueueSource, t.Queue.QueueSource)
+}
+
+// equals reports whether s and t differ in nothing.
+func (s *Source) equals(t *Source) bool {
+	return s.leadsTo(t) && equality.Semantic.DeepEqual(s.Queue, t.Queue)
+}
+
+// leadsTo compares all but the queue.
+func (s *Source) leadsTo(t *Source) bool {
+	return s.QueueServer == t.QueueServer && s.SecretNamespace == t.SecretNamespace && same(s.Refused, t.Refused)
 }

@@ -260,15 +260,7 @@ func TestHostileSQS(t *testing.T) {
 		{"too many", sayHTTP("HTTP/1.1 429 garbage\r\nContent-Length: 0\r\n\r\n", false), unavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := newSQSHarness(t)
-			h.Subscribe(scaler, one(sqsQueue("http://"+hostile(t, c.serve), "jobs")))
-			h.Subscribe(other, one(listQueue(good.URL(), "jobs")))
-			got := h.awaitReason(scaler, c.reason)
-			says(t, got, "for \\d|;")
-			if strings.Contains(got.Message, "garbage") {
-				t.Errorf("message %q repeats the reply", got.Message)
-			}
-			h.awaitDepth(other, 0)
+			newSQSHarness(t).withstands(good, sqsQueue("http://"+hostile(t, c.serve), "jobs"), c.reason)
 		})
 	}
 }

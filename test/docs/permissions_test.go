@@ -195,9 +195,7 @@ func TestNATSDomainPermissionsSuffice(t *testing.T) {
 	remote := &url.URL{Scheme: "nats", User: url.UserPassword("admin", "admin"), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(vars.LeafNode.Port))}
 	leaf := startNATS(t, &server.Options{JetStreamDomain: "edge", LeafNode: server.LeafNodeOpts{Remotes: []*server.RemoteLeafOpts{{URLs: []*url.URL{remote}}}}})
 	fillStream(t, leaf.ClientURL())
-	for deadline := time.Now().Add(10 * time.Second); hub.NumLeafNodes() == 0 && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
-	}
+	servers.Await(t, "the leaf node does not connect", func() bool { return hub.NumLeafNodes() > 0 })
 	readStatus(t, hub, "edge")
 }
 

@@ -11,7 +11,6 @@ import (
 	"os"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
@@ -72,20 +71,13 @@ func StartNATS(t testing.TB, o NATSOptions) *NATS {
 // AwaitCounted waits until a consumer of all of a stream counts a message that was sent: the server acknowledges a message to its sender a moment before.
 func AwaitCounted(t testing.TB, c jetstream.Consumer, sent *jetstream.PubAck) {
 	t.Helper()
-	deadline := time.Now().Add(startTimeout)
-	for {
+	Await(t, fmt.Sprintf("the server does not count message %d", sent.Sequence), func() bool {
 		info, err := c.Info(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if info.Delivered.Stream+info.NumPending >= sent.Sequence {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("of %d messages, %d were delivered and %d wait", sent.Sequence, info.Delivered.Stream, info.NumPending)
-		}
-		time.Sleep(time.Millisecond)
-	}
+		return info.Delivered.Stream+info.NumPending >= sent.Sequence
+	})
 }
 
 // Address is host:port.

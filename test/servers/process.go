@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"testing"
 	"time"
 )
 
@@ -47,4 +48,14 @@ func (p *process) until(ready func() bool, every, timeout time.Duration) error {
 		}
 	}
 	return fmt.Errorf("%s did not answer within %v", name, timeout)
+}
+
+// Await waits until a condition of a server holds.
+func Await(t testing.TB, otherwise string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(startTimeout); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(otherwise)
+		}
+	}
 }

@@ -11,7 +11,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -87,21 +86,11 @@ func (c *RedisCluster) AwaitOK(t testing.TB) {
 	t.Helper()
 	for i := range c.Nodes {
 		client := c.Client(t, i)
-		await(t, "the cluster is not ok", func() bool {
+		Await(t, "the cluster is not ok", func() bool {
 			info := client.ClusterInfo(context.Background()).Val()
 			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_slots_ok:16384") &&
 				strings.Contains(info, fmt.Sprint("cluster_known_nodes:", len(c.Nodes)))
 		})
-	}
-}
-
-// await waits until a condition holds.
-func await(t testing.TB, otherwise string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(startTimeout); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(otherwise)
-		}
 	}
 }
 

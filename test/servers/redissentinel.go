@@ -64,11 +64,11 @@ func (s *RedisSentinel) awaitReplica(t testing.TB) {
 	t.Helper()
 	ctx := context.Background()
 	replica := s.Client(t, 1)
-	await(t, "the replica does not follow", func() bool {
+	Await(t, "the replica does not follow", func() bool {
 		return strings.Contains(replica.Info(ctx, "replication").Val(), "master_link_status:up")
 	})
 	sentinel := s.client(t, s.Sentinel, s.options.Sentinel.Password)
-	await(t, "the Sentinel does not know of the replica", func() bool {
+	Await(t, "the Sentinel does not know of the replica", func() bool {
 		return strings.Contains(sentinel.Info(ctx, "sentinel").Val(), "status=ok") && strings.Contains(sentinel.Info(ctx, "sentinel").Val(), "slaves=1")
 	})
 }
@@ -92,7 +92,7 @@ func (s *RedisSentinel) AwaitMaster(t testing.TB, server int) {
 	t.Helper()
 	sentinel := s.client(t, s.Sentinel, s.options.Sentinel.Password)
 	host, port, _ := net.SplitHostPort(s.Servers[server].Address())
-	await(t, "the Sentinel has another master", func() bool {
+	Await(t, "the Sentinel has another master", func() bool {
 		told, _ := sentinel.Do(context.Background(), "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "mymaster").StringSlice()
 		return len(told) == 2 && told[0] == host && told[1] == port
 	})
@@ -103,7 +103,7 @@ func (s *RedisSentinel) FailOver(t testing.TB) {
 	t.Helper()
 	sentinel := s.client(t, s.Sentinel, s.options.Sentinel.Password)
 	// A replica that it heard of a moment ago is not good enough.
-	await(t, "the Sentinel has no replica to promote", func() bool {
+	Await(t, "the Sentinel has no replica to promote", func() bool {
 		return sentinel.Do(context.Background(), "SENTINEL", "FAILOVER", "mymaster").Err() == nil
 	})
 }

@@ -71,6 +71,7 @@ func Open(ctx context.Context, o queue.ConnectOptions) (queue.Reader, *queue.Fai
 		return nil, queue.ConnectFailure(err)
 	}
 	if r.streams, err = newLink(o); err != nil {
+		r.calls.close()
 		return nil, queue.ConnectFailure(err)
 	}
 	if failure := r.calls.connect(ctx); failure != nil {

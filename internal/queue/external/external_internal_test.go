@@ -217,7 +217,7 @@ func TestOpenFails(t *testing.T) {
 	} {
 		o := queue.ConnectOptions{Endpoint: queue.Endpoint{Kind: queue.KindExternal, Host: "localhost", Port: "9090"}, Now: time.Now}
 		c.change(&o)
-		var left atomic.Int64
+		var left sync.WaitGroup // connections
 		if dial := o.Dial; dial != nil {
 			o.Dial = func(ctx context.Context) (net.Conn, error) {
 				conn, err := dial(ctx)
@@ -225,7 +225,7 @@ func TestOpenFails(t *testing.T) {
 					return nil, err
 				}
 				left.Add(1)
-				return queue.OnClose(conn, func() { left.Add(-1) }), nil
+				return queue.OnClose(conn, left.Done), nil
 			}
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
@@ -234,10 +234,12 @@ func TestOpenFails(t *testing.T) {
 		if reader != nil || failure == nil || failure.Reason != c.reason || strings.Contains(failure.Error(), "hunter2") {
 			t.Errorf("%s: %v, %v, want %s", c.name, reader, failure, c.reason)
 		}
-		for deadline := time.Now().Add(5 * time.Second); left.Load() != 0; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: %d connections are left", c.name, left.Load())
-			}
+		closed := make(chan struct{})
+		go func() { left.Wait(); close(closed) }()
+		select {
+		case <-closed:
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%s: a connection is left", c.name)
 		}
 	}
 }

@@ -5,7 +5,6 @@ package httpq
 
 import (
 	"encoding/json"
-	"math"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -41,20 +40,12 @@ func parse(body []byte, source *capacityv1alpha1.HTTPSource) (queue.Reading, *qu
 		}
 		*p.to = &value
 	}
-	reading := queue.Reading{Depth: *whole(depth), InFlight: whole(inFlight), ArrivedTotal: whole(arrived), CompletedTotal: whole(completed)}
+	reading := queue.Reading{Depth: *queue.RoundUp(depth), InFlight: queue.RoundUp(inFlight), ArrivedTotal: queue.RoundUp(arrived), CompletedTotal: queue.RoundUp(completed)}
 	if age != nil {
 		d := time.Duration(*age * float64(time.Second))
 		reading.OldestAge = &d
 	}
 	return reading, nil
-}
-
-func whole(v *float64) *int64 {
-	if v == nil {
-		return nil
-	}
-	n := int64(math.Round(*v))
-	return &n
 }
 
 // number is what path leads to: a number, or one in a string, that is at least 0 and at most most.

@@ -48,7 +48,6 @@ func (c *clock) await(t *testing.T, what string, reader queue.Reader, group stri
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not within 30 s", what)
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }
 

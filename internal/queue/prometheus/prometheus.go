@@ -6,7 +6,6 @@ package prometheusq
 
 import (
 	"context"
-	"math"
 	"net/http"
 	"net/url"
 	"time"
@@ -96,21 +95,13 @@ func (r *reader) readOne(ctx, begin context.Context, source *capacityv1alpha1.Pr
 			reading.Time = at
 		}
 	}
-	reading.Depth = *whole(depth)
-	reading.InFlight, reading.ArrivedTotal, reading.CompletedTotal = whole(inFlight), whole(arrived), whole(completed)
+	reading.Depth = *queue.RoundUp(depth)
+	reading.InFlight, reading.ArrivedTotal, reading.CompletedTotal = queue.RoundUp(inFlight), queue.RoundUp(arrived), queue.RoundUp(completed)
 	if age != nil {
 		d := time.Duration(*age * float64(time.Second))
 		reading.OldestAge = &d
 	}
 	return reading, nil, false
-}
-
-func whole(v *float64) *int64 {
-	if v == nil {
-		return nil
-	}
-	n := int64(math.Round(*v))
-	return &n
 }
 
 // of names the field of a failure of one query.

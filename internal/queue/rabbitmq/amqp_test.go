@@ -205,7 +205,6 @@ func TestAMQPConnectionIsClosedByTheServer(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatal("the connection does not end with its user")
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }
 
