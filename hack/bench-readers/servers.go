@@ -122,7 +122,7 @@ func startAMQP(ctx context.Context, queues int) (*running, error) {
 }
 
 func startRabbitMQ(ctx context.Context, queues int, url func(*servers.RabbitMQ) string) (*running, error) {
-	r, err := servers.NewRabbitMQ(nil)
+	r, err := servers.NewRabbitMQ(servers.RabbitMQOptions{})
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func startRabbitMQ(t *testing.T) {
 		return
 	}
 	rabbitCertificates = servers.NewCertificates(t, time.Now().Add(time.Hour))
-	rabbit = must(servers.NewRabbitMQ(rabbitCertificates))
+	rabbit = must(servers.NewRabbitMQ(servers.RabbitMQOptions{Certificates: rabbitCertificates}))
 	if err := rabbit.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ var securedServers = map[string]func(t *testing.T, c *servers.Certificates, pass
 		return secured{capacityv1alpha1.SourceNATSJetStream, n.URL(), jobsConsumer, bearer}
 	},
 	"rabbitmq": func(t *testing.T, c *servers.Certificates, password string) secured {
-		r, err := servers.NewRabbitMQ(c)
+		r, err := servers.NewRabbitMQ(servers.RabbitMQOptions{Certificates: c})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,11 +4,13 @@
 package servers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,10 +28,20 @@ const (
 	rabbitMQPrograms = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin"
 )
 
+// RabbitMQOptions are how a RabbitMQ server is to be started.
+type RabbitMQOptions struct {
+	// Host is the address to listen on; empty means 127.0.0.1.
+	Host string
+	// Password of the administrator guest; empty means guest.
+	Password string
+	// Certificates have both the management API and AMQP served over TLS as well, on other ports.
+	Certificates *Certificates
+}
+
 // RabbitMQ is a RabbitMQ server with the management plugin, in a process group of its own, and the port mapper of its Erlang.
 type RabbitMQ struct {
+	options       RabbitMQOptions
 	dir, programs string
-	certificates  *Certificates
 	// amqp and management are ports; secure is that of the management API over TLS, amqps of AMQP.
 	amqp, amqps, management, secure, distribution, mapper int
 
@@ -37,9 +49,9 @@ type RabbitMQ struct {
 	epmd    *exec.Cmd
 }
 
-// NewRabbitMQ prepares a server on free ports; Start starts it. Where there are certificates, both its management API and AMQP are served over
-// TLS as well, on other ports.
-func NewRabbitMQ(certificates *Certificates) (*RabbitMQ, error) {
+// NewRabbitMQ prepares a server on free ports; Start starts it.
+func NewRabbitMQ(o RabbitMQOptions) (*RabbitMQ, error) {
+	o.Host, o.Password = cmp.Or(o.Host, loopback), cmp.Or(o.Password, "guest")
 	programs, _ := filepath.Glob(rabbitMQPrograms)
 	if len(programs) == 0 {
 		return nil, errors.New("rabbitmq-server is not installed; `make test` installs it, or do it by hand: apt-get install rabbitmq-server")
@@ -48,9 +60,9 @@ func NewRabbitMQ(certificates *Certificates) (*RabbitMQ, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &RabbitMQ{dir: dir, programs: programs[0], certificates: certificates}
+	r := &RabbitMQ{dir: dir, programs: programs[0], options: o}
 	for _, port := range []*int{&r.amqp, &r.amqps, &r.management, &r.secure, &r.distribution, &r.mapper} {
-		if *port, err = freePort(); err != nil {
+		if *port, err = freePortOf(o.Host); err != nil {
 			return nil, err
 		}
 	}
@@ -60,7 +72,7 @@ func NewRabbitMQ(certificates *Certificates) (*RabbitMQ, error) {
 // StartRabbitMQ starts a server for a test, and ends it with the test.
 func StartRabbitMQ(t testing.TB) *RabbitMQ {
 	t.Helper()
-	r, err := NewRabbitMQ(nil)
+	r, err := NewRabbitMQ(RabbitMQOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,32 +87,37 @@ func StartRabbitMQ(t testing.TB) *RabbitMQ {
 func (r *RabbitMQ) URL() string { return "http://" + r.Address() }
 
 // SecureURL is the url of the management API over TLS.
-func (r *RabbitMQ) SecureURL() string { return "https://127.0.0.1:" + strconv.Itoa(r.secure) }
+func (r *RabbitMQ) SecureURL() string { return "https://" + r.at(r.secure) }
 
 // Address is host:port of the management API.
-func (r *RabbitMQ) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.management)) }
+func (r *RabbitMQ) Address() string { return r.at(r.management) }
 
 // AMQPAddress is host:port of AMQP.
-func (r *RabbitMQ) AMQPAddress() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.amqp)) }
+func (r *RabbitMQ) AMQPAddress() string { return r.at(r.amqp) }
 
 // SecureAMQPAddress is host:port of AMQP over TLS.
 func (r *RabbitMQ) SecureAMQPAddress() string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.amqps))
+	return r.at(r.amqps)
 }
 
 // AMQP is the url for clients, as an administrator.
-func (r *RabbitMQ) AMQP() string { return "amqp://guest:guest@127.0.0.1:" + strconv.Itoa(r.amqp) + "/" }
+func (r *RabbitMQ) AMQP() string {
+	return "amqp://guest:" + url.PathEscape(r.options.Password) + "@" + r.at(r.amqp) + "/"
+}
+
+func (r *RabbitMQ) at(port int) string { return net.JoinHostPort(r.options.Host, strconv.Itoa(port)) }
 
 func (r *RabbitMQ) configure() error {
 	lines := []string{
-		fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d", r.amqp),
-		"management.tcp.ip = 127.0.0.1", fmt.Sprintf("management.tcp.port = %d", r.management),
+		"listeners.tcp.1 = " + r.at(r.amqp), "default_pass = " + r.options.Password,
+		"loopback_users = none", // by default guest may connect from 127.0.0.1 only
+		"management.tcp.ip = " + r.options.Host, fmt.Sprintf("management.tcp.port = %d", r.management),
 		"log.file = false", "log.console = true", "log.console.level = error",
 	}
-	if c := r.certificates; c != nil {
-		lines = append(lines, "management.ssl.ip = 127.0.0.1", fmt.Sprintf("management.ssl.port = %d", r.secure),
+	if c := r.options.Certificates; c != nil {
+		lines = append(lines, "management.ssl.ip = "+r.options.Host, fmt.Sprintf("management.ssl.port = %d", r.secure),
 			"management.ssl.certfile = "+r.file("tls.crt"), "management.ssl.keyfile = "+r.file("tls.key"), "management.ssl.cacertfile = "+r.file("ca.crt"),
-			fmt.Sprintf("listeners.ssl.1 = 127.0.0.1:%d", r.amqps),
+			"listeners.ssl.1 = "+r.at(r.amqps),
 			"ssl_options.certfile = "+r.file("tls.crt"), "ssl_options.keyfile = "+r.file("tls.key"), "ssl_options.cacertfile = "+r.file("ca.crt"))
 		if err := errors.Join(os.WriteFile(r.file("tls.crt"), c.Cert, 0o600), os.WriteFile(r.file("tls.key"), c.Key, 0o600), os.WriteFile(r.file("ca.crt"), c.CA, 0o600)); err != nil {
 			return err
@@ -143,7 +160,7 @@ func (r *RabbitMQ) Start() error {
 // ready is true once all ports are served: that of the management API comes before the others.
 func (r *RabbitMQ) ready() bool {
 	addresses := []string{r.AMQPAddress()}
-	if r.certificates != nil {
+	if r.options.Certificates != nil {
 		addresses = append(addresses, r.SecureAMQPAddress())
 	}
 	for _, address := range addresses {
@@ -162,7 +179,7 @@ func (r *RabbitMQ) Manage(method, path, body string) error {
 	if err != nil {
 		return err
 	}
-	request.SetBasicAuth("guest", "guest")
+	request.SetBasicAuth("guest", r.options.Password)
 	request.Close = true
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {

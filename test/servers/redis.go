@@ -1,11 +1,12 @@
 // Copyright 2026 The QueueScaler Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package servers starts real queue servers on 127.0.0.1 for tests, benchmarks and the demo.
+// Package servers starts real queue servers for tests, benchmarks and the demo, on 127.0.0.1 if nothing else is asked for.
 package servers
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"net"
 	"os"
@@ -18,11 +19,16 @@ import (
 	"time"
 )
 
-// startTimeout bounds the start of a server.
-const startTimeout = 20 * time.Second
+const (
+	// startTimeout bounds the start of a server.
+	startTimeout = 20 * time.Second
+	loopback     = "127.0.0.1"
+)
 
 // RedisOptions are how a Redis server is to be started.
 type RedisOptions struct {
+	// Host is the address to listen on; empty means 127.0.0.1.
+	Host string
 	// Password of the default user; empty means none.
 	Password string
 	// ACL are rules such as "user reader on >secret ~* +llen"; the default user stays as Password says.
@@ -51,7 +57,8 @@ type Redis struct {
 
 // NewRedis prepares a server on a free port; Start starts it.
 func NewRedis(o RedisOptions) (*Redis, error) {
-	port, err := freePort()
+	o.Host = cmp.Or(o.Host, loopback)
+	port, err := freePortOf(o.Host)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +84,7 @@ func StartRedis(t testing.TB, o RedisOptions) *Redis {
 }
 
 // Address is host:port.
-func (r *Redis) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(r.port)) }
+func (r *Redis) Address() string { return net.JoinHostPort(r.options.Host, strconv.Itoa(r.port)) }
 
 // URL is the url for a QueueScaler, database 0.
 func (r *Redis) URL() string {
@@ -94,7 +101,8 @@ func (r *Redis) PID() int {
 	return r.process.Process.Pid
 }
 
-// Start starts the server on its port, and returns when it accepts connections. After Stop it starts it again, without its data.
+// Start starts the server on its port, and returns when it accepts connections. After Stop it starts it again, without its data unless
+// Config says "appendonly yes".
 func (r *Redis) Start() error {
 	binary, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -117,7 +125,7 @@ func (r *Redis) Start() error {
 }
 
 func (r *Redis) config() string {
-	lines := []string{"bind 127.0.0.1", "daemonize no", "dir " + r.dir, "logfile \"\""}
+	lines := []string{"bind " + r.options.Host, "daemonize no", "dir " + r.dir, "logfile \"\""}
 	if !r.options.sentinel {
 		lines = append(lines, `save ""`, "appendonly no")
 	}
@@ -173,8 +181,10 @@ func (r *Redis) Close() {
 }
 
 // freePort is a port of 127.0.0.1 that nobody listens on.
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func freePort() (int, error) { return freePortOf(loopback) }
+
+func freePortOf(host string) (int, error) {
+	listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return 0, err
 	}

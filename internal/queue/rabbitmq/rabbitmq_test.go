@@ -37,7 +37,7 @@ func (m tests) Run() int {
 		return m.M.Run() // parsers need no server, and each worker would start one
 	}
 	var err error
-	if server, err = servers.NewRabbitMQ(nil); err == nil {
+	if server, err = servers.NewRabbitMQ(servers.RabbitMQOptions{}); err == nil {
 		defer server.Close()
 		err = server.Start()
 	}
