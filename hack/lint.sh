@@ -15,6 +15,7 @@ module() {
 
 module .
 module hack/demo
+module hack/e2e
 module hack/tools
 # With the flags of its build.sh: with others all of Kubernetes would be compiled again.
 CGO_ENABLED=0 GOFLAGS=-trimpath module hack/localcluster

@@ -54,66 +54,69 @@ func await(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func produce(t *testing.T, b *brokers.Broker) queue.Producer {
+func produce(t *testing.T, b *brokers.Broker, name string) queue.Producer {
 	t.Helper()
-	p, err := queue.NewProducer(t.Context(), b.URL, "work")
+	p, err := queue.NewProducer(t.Context(), b.URL, name)
 	must(t, err)
 	t.Cleanup(p.Close)
 	return p
 }
 
-func connect(t *testing.T, b *brokers.Broker, name string) queue.Consumer {
+func connect(t *testing.T, b *brokers.Broker, name, consumer string) queue.Consumer {
 	t.Helper()
-	c, err := queue.NewConsumer(t.Context(), b.URL, "work", name)
+	c, err := queue.NewConsumer(t.Context(), b.URL, name, consumer)
 	must(t, err)
 	t.Cleanup(c.Close)
 	return c
 }
 
-// each runs a test on every kind of server, at the same time: they wait most of it.
-func each(t *testing.T, test func(t *testing.T, b *brokers.Broker)) {
+func TestServers(t *testing.T) {
 	for kind, start := range kinds {
 		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			test(t, start(t, host))
+			t.Parallel() // they wait most of the time
+			b := start(t, host)
+			if !strings.Contains(b.URL, host) || !strings.Contains(b.ScalerURL, host) {
+				t.Fatalf("the server listens at %s and %s, want %s", b.URL, b.ScalerURL, host)
+			}
+			for _, test := range []struct {
+				name string
+				run  func(t *testing.T, b *brokers.Broker, name string)
+			}{{"wait", testConsumerWaitsForItsQueue}, {"redelivery", testRedelivery}, {"restart", testServerIsKilledWhileMessagesAreSent}} {
+				t.Run(test.name, func(t *testing.T) { test.run(t, b, test.name) })
+			}
 		})
 	}
 }
 
 // What a server has confirmed survives its being killed, and nothing is noted as sent that it does not have.
-func TestServerIsKilledWhileMessagesAreSent(t *testing.T) {
-	each(t, func(t *testing.T, b *brokers.Broker) {
-		if !strings.Contains(b.URL, host) || !strings.Contains(b.ScalerURL, host) {
-			t.Fatalf("the server listens at %s and %s, want %s", b.URL, b.ScalerURL, host)
-		}
-		const messages = 3000
-		book := ledger.New(messages)
-		producer := produce(t, b)
-		ended := make(chan error)
-		go func() { ended <- queue.Send(t.Context(), producer, book, 0, messages, 1000) }()
-		await(t, "a thousand messages to be sent", func() bool { return book.Summary().Sent >= 1000 })
-		b.Kill()
-		b.Restart(t)
-		must(t, <-ended)
+func testServerIsKilledWhileMessagesAreSent(t *testing.T, b *brokers.Broker, name string) {
+	const messages = 3000
+	book := ledger.New(messages)
+	producer := produce(t, b, name)
+	ended := make(chan error)
+	go func() { ended <- queue.Send(t.Context(), producer, book, 0, messages, 1000) }()
+	await(t, "a thousand messages to be sent", func() bool { return book.Summary().Sent >= 1000 })
+	b.Kill()
+	b.Restart(t)
+	must(t, <-ended)
 
-		sent := book.Summary()
-		if sent.Sent+sent.MaybeSent != messages || sent.MaybeSent > 256 {
-			t.Errorf("%s: want %d, at most 256 of them maybe", sent, messages)
-		}
-		ctx, stop := context.WithCancel(t.Context())
-		consumed := make(chan struct{})
-		go func() {
-			defer close(consumed)
-			connect(t, b, "reader").Consume(ctx, complete(t, book, "reader"))
-		}()
-		await(t, "all messages that were sent", func() bool { return len(book.Summary().Lost) == 0 })
-		stop()
-		<-consumed
-		t.Log(book.Summary())
-		if s := book.Summary(); len(s.Unsent) != 0 || len(s.Redelivered) != 0 || s.Completed < s.Sent {
-			t.Error("want each once")
-		}
-	})
+	sent := book.Summary()
+	if sent.Sent+sent.MaybeSent != messages || sent.MaybeSent > 256 {
+		t.Errorf("%s: want %d, at most 256 of them maybe", sent, messages)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	consumed := make(chan struct{})
+	go func() {
+		defer close(consumed)
+		connect(t, b, name, "reader").Consume(ctx, complete(t, book, "reader"))
+	}()
+	await(t, "all messages that were sent", func() bool { return len(book.Summary().Lost) == 0 })
+	stop()
+	<-consumed
+	t.Log(book.Summary())
+	if s := book.Summary(); len(s.Unsent) != 0 || len(s.Redelivered) != 0 || s.Completed < s.Sent {
+		t.Error("want each once")
+	}
 }
 
 // complete notes a message as taken, completed and acknowledged.
@@ -130,31 +133,29 @@ func complete(t *testing.T, book *ledger.Ledger, name string) func(queue.Message
 }
 
 // A message whose consumer goes away before it acknowledged it comes again, at another consumer.
-func TestRedelivery(t *testing.T) {
-	each(t, func(t *testing.T, b *brokers.Broker) {
-		book := ledger.New(3)
-		must(t, queue.Send(t.Context(), produce(t, b), book, 0, 3, 0))
-		first := connect(t, b, "first")
-		ctx, stop := context.WithCancel(t.Context())
-		first.Consume(ctx, func(m queue.Message) {
-			must(t, book.Record(ledger.Pod{Name: "first", UID: "first"}, ledger.Attempt{ID: m.ID, Taken: time.Now().UnixNano()}))
-			stop() // and no acknowledgement
-		})
-		first.Close()
-
-		ctx, stop = context.WithCancel(t.Context())
-		defer stop()
-		second := connect(t, b, "second")
-		var consumed sync.WaitGroup
-		consumed.Go(func() { second.Consume(ctx, complete(t, book, "second")) })
-		await(t, "all messages", func() bool { return book.Completed() == 3 })
-		stop()
-		consumed.Wait()
-		s := book.Summary()
-		if len(s.Redelivered) != 1 || s.Redelivered[0].Attempts[0].Pod.Name != "first" || s.Redelivered[0].Attempts[1].Pod.Name != "second" {
-			t.Errorf("%s: %+v", s, s.Redelivered)
-		}
+func testRedelivery(t *testing.T, b *brokers.Broker, name string) {
+	book := ledger.New(3)
+	must(t, queue.Send(t.Context(), produce(t, b, name), book, 0, 3, 0))
+	first := connect(t, b, name, "first")
+	ctx, stop := context.WithCancel(t.Context())
+	first.Consume(ctx, func(m queue.Message) {
+		must(t, book.Record(ledger.Pod{Name: "first", UID: "first"}, ledger.Attempt{ID: m.ID, Taken: time.Now().UnixNano()}))
+		stop() // and no acknowledgement
 	})
+	first.Close()
+
+	ctx, stop = context.WithCancel(t.Context())
+	defer stop()
+	second := connect(t, b, name, "second")
+	var consumed sync.WaitGroup
+	consumed.Go(func() { second.Consume(ctx, complete(t, book, "second")) })
+	await(t, "all messages", func() bool { return book.Completed() == 3 })
+	stop()
+	consumed.Wait()
+	s := book.Summary()
+	if len(s.Redelivered) != 1 || s.Redelivered[0].Attempts[0].Pod.Name != "first" || s.Redelivered[0].Attempts[1].Pod.Name != "second" {
+		t.Errorf("%s: %+v", s, s.Redelivered)
+	}
 }
 
 // instantly is a producer whose server confirms everything but the messages that fail.
@@ -220,22 +221,20 @@ func TestUnknownServer(t *testing.T) {
 }
 
 // A consumer may start before its queue is there.
-func TestConsumerWaitsForItsQueue(t *testing.T) {
-	each(t, func(t *testing.T, b *brokers.Broker) {
-		connected := make(chan error)
-		go func() {
-			c, err := queue.NewConsumer(t.Context(), b.URL, "work", "early")
-			if err == nil {
-				c.Close()
-			}
-			connected <- err
-		}()
-		select {
-		case err := <-connected:
-			t.Errorf("connected to a queue that is not there: %v", err)
-		case <-time.After(500 * time.Millisecond):
+func testConsumerWaitsForItsQueue(t *testing.T, b *brokers.Broker, name string) {
+	connected := make(chan error)
+	go func() {
+		c, err := queue.NewConsumer(t.Context(), b.URL, name, "early")
+		if err == nil {
+			c.Close()
 		}
-		produce(t, b)
-		must(t, <-connected)
-	})
+		connected <- err
+	}()
+	select {
+	case err := <-connected:
+		t.Errorf("connected to a queue that is not there: %v", err)
+	case <-time.After(500 * time.Millisecond):
+	}
+	produce(t, b, name)
+	must(t, <-connected)
 }

@@ -25,7 +25,7 @@ func (s *site) dispatching(base string, concurrency int) (d *dispatch.Dispatcher
 	d = dispatch.New(base, 10*time.Second)
 	var consumers []queue.Consumer
 	for i := range concurrency {
-		c, err := queue.NewConsumer(s.t.Context(), s.broker.URL, "work", fmt.Sprint(i))
+		c, err := queue.NewConsumer(s.t.Context(), s.broker.URL, s.queue, fmt.Sprint(i))
 		must(s.t, err)
 		s.t.Cleanup(c.Close)
 		consumers = append(consumers, c)
@@ -51,7 +51,7 @@ func taken(s ledger.Summary, uid string) int {
 
 // A pod that is lent gets requests at once, one that is not gets none, and one that ends as the users of Services let it end fails none.
 func TestService(t *testing.T) {
-	s := newSite(t, brokers.Redis(t, host))
+	s := newSite(t, brokers.Redis(t, host), "work")
 	own := s.run("own", "serve", "-work", "20ms", "-pre-stop", "500ms")
 	slot := s.run("slot", "serve", "-work", "20ms", "-warm-up", "500ms")
 	await(t, "the pods to be ready", func() bool { return own.ready() && slot.ready() })
@@ -102,7 +102,7 @@ func TestService(t *testing.T) {
 
 // A request that is not answered is recorded as failed and repeated: nothing is lost.
 func TestServicePodIsKilled(t *testing.T) {
-	s := newSite(t, brokers.Redis(t, host))
+	s := newSite(t, brokers.Redis(t, host), "work")
 	victim := s.run("victim", "serve", "-work", "10m")
 	survivor := s.run("survivor", "serve", "-work", "1ms")
 	await(t, "the pods to be ready", func() bool { return victim.ready() && survivor.ready() })
@@ -126,7 +126,7 @@ func TestServicePodIsKilled(t *testing.T) {
 }
 
 func TestServiceRefuses(t *testing.T) {
-	s := newSite(t, brokers.Redis(t, host))
+	s := newSite(t, brokers.Redis(t, host), "work")
 	p := s.run("own", "serve")
 	await(t, "the pod to be ready", p.ready)
 	response, err := http.Post("http://"+p.listen+dispatch.Path+"x", "", nil)

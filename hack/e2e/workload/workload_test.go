@@ -87,17 +87,18 @@ func stays(t *testing.T, what string, holds func() bool) {
 type site struct {
 	t        *testing.T
 	broker   *brokers.Broker
+	queue    string
 	producer queue.Producer
 	book     *ledger.Ledger
 	server   *httptest.Server
 }
 
-func newSite(t *testing.T, b *brokers.Broker) *site {
-	s := &site{t: t, broker: b, book: ledger.New(1000)}
+func newSite(t *testing.T, b *brokers.Broker, name string) *site {
+	s := &site{t: t, broker: b, queue: name, book: ledger.New(1000)}
 	s.server = httptest.NewServer(s.book)
 	t.Cleanup(s.server.Close)
 	var err error
-	s.producer, err = queue.NewProducer(t.Context(), b.URL, "work")
+	s.producer, err = queue.NewProducer(t.Context(), b.URL, name)
 	must(t, err)
 	t.Cleanup(s.producer.Close)
 	return s
@@ -145,7 +146,7 @@ func (s *site) run(name string, args ...string) *pod {
 }
 
 func (s *site) consume(name string, args ...string) *pod {
-	return s.run(name, append([]string{"consume", "-url", s.broker.URL}, args...)...)
+	return s.run(name, append([]string{"consume", "-url", s.broker.URL, "-queue", s.queue}, args...)...)
 }
 
 func (p *pod) kill() {
@@ -200,49 +201,52 @@ func roles(t *testing.T, role standby.Role) (dir string, set func(standby.Role))
 	return dir, set
 }
 
-// each runs a test on every kind of server, at the same time: they wait most of it.
-func each(t *testing.T, test func(t *testing.T, s *site)) {
+func TestConsume(t *testing.T) {
 	for kind, start := range kinds {
 		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			test(t, newSite(t, start(t, host)))
+			t.Parallel() // they wait most of the time
+			b := start(t, host)
+			for _, test := range []struct {
+				name string
+				run  func(*testing.T, *site)
+			}{{"standby", testStandby}, {"terminate", testTerminate}, {"kill", testKill}, {"restart", testServerIsKilled}} {
+				t.Run(test.name, func(t *testing.T) { test.run(t, newSite(t, b, test.name)) })
+			}
 		})
 	}
 }
 
 // A consumer with gate File, from warming up to the end of its draining.
-func TestStandby(t *testing.T) {
-	each(t, func(t *testing.T, s *site) {
-		s.send(0, 20)
-		const warmUp = time.Second
-		dir, set := roles(t, standby.Standby)
-		began := time.Now()
-		p := s.consume("slot", "-standby", "-role-file", filepath.Join(dir, "role"), "-warm-up", warmUp.String(), "-work", "300ms")
-		await(t, "the pod to be ready", p.ready)
-		if took := time.Since(began); took < warmUp {
-			t.Errorf("ready after %v, warm-up takes %v", took, warmUp)
-		}
-		stays(t, "nothing is taken in standby", func() bool { return s.taken() == 0 && p.ready() })
+func testStandby(t *testing.T, s *site) {
+	s.send(0, 20)
+	const warmUp = time.Second
+	dir, set := roles(t, standby.Standby)
+	began := time.Now()
+	p := s.consume("slot", "-standby", "-role-file", filepath.Join(dir, "role"), "-warm-up", warmUp.String(), "-work", "300ms")
+	await(t, "the pod to be ready", p.ready)
+	if took := time.Since(began); took < warmUp {
+		t.Errorf("ready after %v, warm-up takes %v", took, warmUp)
+	}
+	stays(t, "nothing is taken in standby", func() bool { return s.taken() == 0 && p.ready() })
 
-		lent := time.Now()
-		set(standby.Active)
-		await(t, "a message to be completed", func() bool { return s.book.Completed() > 0 })
-		first, found := s.book.Summary().FirstCompletedBy(p.uid)
-		if took := first.FirstCompleted.Sub(lent); !found || first.FirstTaken.Before(lent) || took > 5*time.Second {
-			t.Errorf("completed the first message %v after it was lent, taken at %v", took, first.FirstTaken)
-		}
-		t.Logf("role file to taken: %v", first.FirstTaken.Sub(lent))
+	lent := time.Now()
+	set(standby.Active)
+	await(t, "a message to be completed", func() bool { return s.book.Completed() > 0 })
+	first, found := s.book.Summary().FirstCompletedBy(p.uid)
+	if took := first.FirstCompleted.Sub(lent); !found || first.FirstTaken.Before(lent) || took > 5*time.Second {
+		t.Errorf("completed the first message %v after it was lent, taken at %v", took, first.FirstTaken)
+	}
+	t.Logf("role file to taken: %v", first.FirstTaken.Sub(lent))
 
-		set(standby.Draining)
-		await(t, "the pod to have drained", func() bool { return !p.ready() })
-		taken := s.taken()
-		if taken == 20 {
-			t.Error("all messages were taken: the drain came too late to be tested")
-		}
-		stays(t, "nothing is taken after the drain", func() bool { return s.taken() == taken })
-		p.terminate()
-		wantClean(t, s, taken)
-	})
+	set(standby.Draining)
+	await(t, "the pod to have drained", func() bool { return !p.ready() })
+	taken := s.taken()
+	if taken == 20 {
+		t.Error("all messages were taken: the drain came too late to be tested")
+	}
+	stays(t, "nothing is taken after the drain", func() bool { return s.taken() == taken })
+	p.terminate()
+	wantClean(t, s, taken)
 }
 
 // wantClean fails unless so many messages were taken, each once, completed and acknowledged.
@@ -255,81 +259,75 @@ func wantClean(t *testing.T, s *site, completed int) {
 
 // A consumer that knows nothing of standby takes at once, whatever there is in the place of the role file; on SIGTERM it finishes what it
 // has, and what it left others get at once.
-func TestTerminate(t *testing.T) {
-	each(t, func(t *testing.T, s *site) {
-		s.send(0, 20)
-		dir, _ := roles(t, standby.Standby)
-		p := s.consume("first", "-role-file", filepath.Join(dir, "role"), "-work", "300ms")
-		await(t, "a message to be taken", func() bool { return s.taken() > 1 })
-		if !p.ready() {
-			t.Error("not ready, although it takes messages")
-		}
-		p.terminate()
-		left := s.book.Summary()
-		if left.Taken != left.Completed || left.Taken == 20 {
-			t.Errorf("after SIGTERM: %s", left)
-		}
-		last := s.consume("second", "-work", "1ms")
-		await(t, "all messages", func() bool { return s.book.Completed() == 20 })
-		last.terminate()
-		wantClean(t, s, 20)
-	})
+func testTerminate(t *testing.T, s *site) {
+	s.send(0, 20)
+	dir, _ := roles(t, standby.Standby)
+	p := s.consume("first", "-role-file", filepath.Join(dir, "role"), "-work", "300ms")
+	await(t, "a message to be taken", func() bool { return s.taken() > 1 })
+	if !p.ready() {
+		t.Error("not ready, although it takes messages")
+	}
+	p.terminate()
+	left := s.book.Summary()
+	if left.Taken != left.Completed || left.Taken == 20 {
+		t.Errorf("after SIGTERM: %s", left)
+	}
+	last := s.consume("second", "-work", "1ms")
+	await(t, "all messages", func() bool { return s.book.Completed() == 20 })
+	last.terminate()
+	wantClean(t, s, 20)
 }
 
 // A killed consumer loses nothing: its message is redelivered, and the ledger says so.
-func TestKill(t *testing.T) {
-	each(t, func(t *testing.T, s *site) {
-		const messages = 200
-		s.send(0, messages)
-		victim := s.consume("victim", "-work", "1s")
-		others := []*pod{s.consume("b", "-work", "10ms"), s.consume("c", "-work", "10ms")}
-		atWork := func() bool {
-			return slices.ContainsFunc(s.book.Summary().Pods, func(p ledger.PodSummary) bool { return p.UID == victim.uid && p.Taken > p.Completed })
-		}
-		await(t, "the victim to be at work", atWork)
-		victim.kill()
-		await(t, "all messages", func() bool { return len(s.book.Summary().Lost) == 0 })
-		for _, p := range others {
-			p.terminate()
-		}
-		got := s.book.Summary()
-		t.Log(got)
-		if got.Completed != messages || len(got.Redelivered) != 1 {
-			t.Fatalf("want %d completed and one redelivered", messages)
-		}
-		attempts := got.Redelivered[0].Attempts
-		if len(attempts) != 2 || attempts[0].Pod.UID != victim.uid || !attempts[0].Completed.IsZero() || !attempts[1].Acknowledged {
-			t.Errorf("redelivered: %+v", attempts)
-		}
-	})
+func testKill(t *testing.T, s *site) {
+	const messages = 200
+	s.send(0, messages)
+	victim := s.consume("victim", "-work", "1s")
+	others := []*pod{s.consume("b", "-work", "10ms"), s.consume("c", "-work", "10ms")}
+	atWork := func() bool {
+		return slices.ContainsFunc(s.book.Summary().Pods, func(p ledger.PodSummary) bool { return p.UID == victim.uid && p.Taken > p.Completed })
+	}
+	await(t, "the victim to be at work", atWork)
+	victim.kill()
+	await(t, "all messages", func() bool { return len(s.book.Summary().Lost) == 0 })
+	for _, p := range others {
+		p.terminate()
+	}
+	got := s.book.Summary()
+	t.Log(got)
+	if got.Completed != messages || len(got.Redelivered) != 1 {
+		t.Fatalf("want %d completed and one redelivered", messages)
+	}
+	attempts := got.Redelivered[0].Attempts
+	if len(attempts) != 2 || attempts[0].Pod.UID != victim.uid || !attempts[0].Completed.IsZero() || !attempts[1].Acknowledged {
+		t.Errorf("redelivered: %+v", attempts)
+	}
 }
 
 // When the server is killed under load, what it had confirmed is completed after it is back.
-func TestServerIsKilled(t *testing.T) {
-	each(t, func(t *testing.T, s *site) {
-		const messages = 400
-		pods := []*pod{s.consume("a", "-work", "5ms"), s.consume("b", "-work", "5ms")}
-		sent := make(chan error, 1)
-		go func() { sent <- queue.Send(t.Context(), s.producer, s.book, 0, messages, 200) }()
-		await(t, "some messages", func() bool { return s.book.Completed() > 50 })
-		s.broker.Kill()
-		s.broker.Restart(t)
-		must(t, <-sent)
-		await(t, "all messages", func() bool { return len(s.book.Summary().Lost) == 0 })
-		for _, p := range pods {
-			p.terminate()
-		}
-		got := s.book.Summary()
-		t.Log(got)
-		if got.Sent+got.MaybeSent != messages || len(got.Unsent) != 0 {
-			t.Errorf("want %d", messages)
-		}
-	})
+func testServerIsKilled(t *testing.T, s *site) {
+	const messages = 400
+	pods := []*pod{s.consume("a", "-work", "5ms"), s.consume("b", "-work", "5ms")}
+	sent := make(chan error, 1)
+	go func() { sent <- queue.Send(t.Context(), s.producer, s.book, 0, messages, 200) }()
+	await(t, "some messages", func() bool { return s.book.Completed() > 50 })
+	s.broker.Kill()
+	s.broker.Restart(t)
+	must(t, <-sent)
+	await(t, "all messages", func() bool { return len(s.book.Summary().Lost) == 0 })
+	for _, p := range pods {
+		p.terminate()
+	}
+	got := s.book.Summary()
+	t.Log(got)
+	if got.Sent+got.MaybeSent != messages || len(got.Unsent) != 0 {
+		t.Errorf("want %d", messages)
+	}
 }
 
 func TestTerminatedBeforeReady(t *testing.T) {
 	b := brokers.Redis(t, host)
-	s := newSite(t, b)
+	s := newSite(t, b, "work")
 	for name, args := range map[string][]string{
 		"warming":    {"consume", "-url", b.URL, "-warm-up", "1h"},
 		"connecting": {"consume", "-url", b.URL, "-queue", "none"},
