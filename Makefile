@@ -49,6 +49,11 @@ plugin: ## Build bin/kubectl-queuescaler; in the PATH it is kubectl queuescaler
 cluster-binary: ## Build the local cluster (the first time about 8 minutes)
 	hack/localcluster/build.sh
 
+.PHONY: node-binary
+node-binary: cluster-binary ## Build and install what a real node takes (Linux, root)
+	hack/localcluster/needs.sh
+	hack/node/build.sh
+
 .PHONY: docker-build
 docker-build: ## Build the image IMG
 	$(DOCKER) build -t $(IMG) .

@@ -18,6 +18,7 @@ module hack/demo
 module hack/tools
 # With the flags of its build.sh: with others all of Kubernetes would be compiled again.
 CGO_ENABLED=0 GOFLAGS=-trimpath module hack/localcluster
+module hack/node
 echo "api, with kube-api-linter:"
 "$linter" run --config api/.golangci.yml ./api/... || status=1
 exit "$status"
