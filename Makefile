@@ -139,7 +139,7 @@ uninstall: ## Delete the CRD, and with it every QueueScaler
 .PHONY: deploy
 deploy: ## Apply CRD, RBAC and the operator with the image IMG
 	$(KUBECTL) kustomize config/default \
-		| sed 's|image: queuescaler/queuescaler:latest|image: $(IMG)|' \
+		| sed 's|: queuescaler/queuescaler:latest$$|: $(IMG)|' \
 		| $(KUBECTL) apply --server-side -f -
 
 # The CRD goes first: a QueueScaler with lent slots needs the operator to let go of them.
