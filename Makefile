@@ -49,6 +49,11 @@ plugin: ## Build bin/kubectl-queuescaler; in the PATH it is kubectl queuescaler
 cluster-binary: ## Build the local cluster (the first time about 8 minutes)
 	hack/localcluster/build.sh
 
+.PHONY: node-binary
+node-binary: cluster-binary ## Build and install what a real node takes (Linux, root)
+	hack/localcluster/needs.sh
+	hack/node/build.sh
+
 .PHONY: docker-build
 docker-build: ## Build the image IMG
 	$(DOCKER) build -t $(IMG) .
@@ -140,7 +145,7 @@ uninstall: ## Delete the CRD, and with it every QueueScaler
 .PHONY: deploy
 deploy: ## Apply CRD, RBAC and the operator with the image IMG
 	$(KUBECTL) kustomize config/default \
-		| sed 's|image: queuescaler/queuescaler:latest|image: $(IMG)|' \
+		| sed 's|: queuescaler/queuescaler:latest$$|: $(IMG)|' \
 		| $(KUBECTL) apply --server-side -f -
 
 # The CRD goes first: a QueueScaler with lent slots needs the operator to let go of them.

@@ -44,6 +44,7 @@ type options struct {
 	inline          string
 	watchNamespaces string
 	cloudIdentity   string
+	gateImage       string
 	block           time.Duration
 	zap             zap.Options
 }
@@ -61,6 +62,7 @@ func (o *options) bind(fs *flag.FlagSet) {
 	fs.DurationVar(&o.block, "evidence-block", time.Minute, "Length of one measurement of what a replica gets done, at least 2s. Shorter ones find a slower revision sooner, and are noisier.")
 	fs.StringVar(&o.watchNamespaces, "watch-namespaces", "", "Comma-separated namespaces to act in. Default: all.")
 	fs.StringVar(&o.cloudIdentity, "cloud-identity", forbid, "Whether queues without a Secret may be read as the cloud identity of the operator's own pod: Forbid or Allow.")
+	fs.StringVar(&o.gateImage, "gate-image", "", "Image that has the program of standby gate Prepared: the operator's own. Without it, that gate is refused.")
 	o.zap.BindFlags(fs)
 }
 
@@ -100,6 +102,7 @@ func run(ctx context.Context, o options) error {
 		Recorder:  mgr.GetEventRecorder("queuescaler"),
 		Clock:     clock.RealClock{},
 		Block:     o.block,
+		GateImage: o.gateImage,
 		Servers:   servers,
 
 		AllowCloudIdentity: o.cloudIdentity == allow,

@@ -73,6 +73,8 @@ type QueueScalerReconciler struct {
 	AllowCloudIdentity bool
 	// Block is the length of one measurement of what a replica gets done; 0 means a minute.
 	Block time.Duration
+	// GateImage is the image that has the program of gate Prepared, which is the operator's own; empty if that is not known.
+	GateImage string
 	// Servers are the rules by which queues find their servers.
 	Servers queue.ServerRules
 

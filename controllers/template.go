@@ -56,7 +56,7 @@ func (r *QueueScalerReconciler) slotTemplate(ctx context.Context, seen *decision
 	spec := &seen.QueueScaler.Spec.Standby
 	made, refusal := standby.Template(standby.TemplateInput{
 		Namespace: seen.QueueScaler.Namespace, Scaler: seen.QueueScaler.Name,
-		Gate: spec.Gate, WithholdLabels: spec.WithholdLabels, PriorityClassName: spec.PriorityClassName,
+		Gate: spec.Gate, GateImage: r.GateImage, WithholdLabels: spec.WithholdLabels, PriorityClassName: spec.PriorityClassName,
 		Revision: hash, Template: template, MinReadySeconds: seen.Target.Spec.MinReadySeconds,
 		Surroundings: surroundings,
 	})

@@ -19,6 +19,7 @@ module hack/e2e
 module hack/tools
 # With the flags of its build.sh: with others all of Kubernetes would be compiled again.
 CGO_ENABLED=0 GOFLAGS=-trimpath module hack/localcluster
+module hack/node
 echo "api, with kube-api-linter:"
 "$linter" run --config api/.golangci.yml ./api/... || status=1
 exit "$status"

@@ -155,6 +155,8 @@ const (
 	ReasonNoSoakedRevision = "NoSoakedRevision"
 	// ReasonGateNotDeclared: gate File needs the annotation capacity.queuescaler.io/gate: file in the target's template.
 	ReasonGateNotDeclared = "GateNotDeclared"
+	// ReasonGateImageMissing: gate Prepared needs the operator's flag --gate-image.
+	ReasonGateImageMissing = "GateImageMissing"
 	// ReasonTemplateUnsuitable: the target's template cannot be copied into a slot.
 	ReasonTemplateUnsuitable = "TemplateUnsuitable"
 	// ReasonReleasedUnderPressure: slots gave way to pods of the target.

@@ -506,7 +506,7 @@ type Standby struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=50
 	Replicas int32 `json:"replicas,omitempty"`
-	// gate is what keeps a standby pod from doing work until it is lent: Service for pods that get work through Services, File for consumers that pull and obey the file /etc/queuescaler/role.
+	// gate is what keeps a standby pod from doing work until it is lent: Service for pods that get work through Services, File for consumers that pull and obey the file /etc/queuescaler/role, Prepared for consumers that pull and cannot be changed: everything is done but starting their process.
 	// +required
 	Gate Gate `json:"gate,omitempty"`
 	// drainSeconds is how long a returned pod of gate File may take to finish its work after it reads "draining", before it is ended. It is ended earlier when it turns unready. Default 0.
@@ -540,7 +540,7 @@ type Standby struct {
 
 // Gate keeps a standby pod from doing work until it is lent.
 //
-// +kubebuilder:validation:Enum=Service;File
+// +kubebuilder:validation:Enum=Service;File;Prepared
 type Gate string
 
 const (
@@ -548,6 +548,8 @@ const (
 	GateService Gate = "Service"
 	// GateFile gives the pod the file /etc/queuescaler/role, which holds standby, active or draining.
 	GateFile Gate = "File"
+	// GatePrepared gives the pod init containers that pull every image and wait. The pod's own containers start when it is lent.
+	GatePrepared Gate = "Prepared"
 )
 
 // Rollout says what may happen while a rollout of the target is in progress.

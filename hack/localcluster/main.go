@@ -33,7 +33,7 @@ func dataDirDefault() string {
 
 func main() {
 	if len(os.Args) > 1 {
-		if run, ok := programs[os.Args[1]]; ok {
+		if run, ok := programs()[os.Args[1]]; ok {
 			cluster.EndWithParent()
 			os.Args = os.Args[1:]
 			os.Exit(run())
@@ -57,7 +57,7 @@ func rootCommand() *cobra.Command {
 	dataDir := root.PersistentFlags().String("data-dir", dataDirDefault(),
 		"where the cluster is kept; its default is\n$"+dataDirVariable+" or")
 	root.AddCommand(upCommand(dataDir), downCommand(dataDir), restartCommand(dataDir), nodeCommand(dataDir),
-		kubectlCommand())
+		runCommand(dataDir), imageCommand(), kubectlCommand())
 	return root
 }
 
@@ -117,9 +117,10 @@ func up(dir cluster.Dir, opts cluster.Options, untilStdinCloses bool) error {
 		}()
 	}
 	fmt.Printf("Kubernetes 1.37.2 with simulated nodes, in %s\n", dir)
-	opts.Ready = func() {
+	opts.Use = func(ctx context.Context) {
 		printUse(dir)
 		fmt.Println("Ctrl-C or 'localcluster down' stops it. The data stays for the next 'up'.")
+		<-ctx.Done()
 	}
 	err := cluster.Up(ctx, dir, opts)
 	if err == nil {
@@ -207,9 +208,11 @@ func downCommand(dataDir *string) *cobra.Command {
 
 func restartCommand(dataDir *string) *cobra.Command {
 	return &cobra.Command{
-		Use:   "restart apiserver|controller-manager|scheduler|etcd|kubelet",
+		Use:   "restart COMPONENT",
 		Short: "Restart one component and wait until everything is healthy",
-		Args:  cobra.ExactArgs(1),
+		Long: "Restart apiserver, controller-manager, scheduler, etcd, kubelet (the simulator), or of a real node\n" +
+			"containerd, proxy or node-kubelet, and wait until everything is healthy.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir, err := cluster.At(*dataDir)
 			if err != nil {

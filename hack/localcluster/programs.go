@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,7 +24,13 @@ import (
 )
 
 // programs are what this binary is besides localcluster itself. Each reads its flags from os.Args, as in a binary of its own.
-var programs = map[string]func() int{
+func programs() map[string]func() int {
+	all := maps.Clone(controlPlanePrograms)
+	maps.Copy(all, nodePrograms)
+	return all
+}
+
+var controlPlanePrograms = map[string]func() int{
 	cluster.Etcd: func() int {
 		etcdmain.Main(os.Args)
 		return 0

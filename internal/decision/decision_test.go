@@ -21,6 +21,7 @@ import (
 	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/internal/rollout"
 	"github.com/queuescaler/queuescaler/internal/scaling"
+	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
 var noon = time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC)
@@ -316,6 +317,38 @@ func TestManyYoungPodsAreNoEvidence(t *testing.T) {
 			}
 			if got := g.young(noon.Add(c.at), time.Minute); got != c.want {
 				t.Errorf("young: %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// A lent slot whose process does not work yet is no replica that does little.
+func TestWhoServes(t *testing.T) {
+	lent := func(change func(*standby.Slot)) standby.Slot {
+		s := standby.Slot{State: standby.Lent, Revision: "a", Gate: capacityv1alpha1.GatePrepared}
+		change(&s)
+		return s
+	}
+	for _, c := range []struct {
+		name             string
+		slot             standby.Slot
+		replicas, others int32
+	}{
+		{"lent", lent(func(*standby.Slot) {}), 5, 0},
+		{"lent, of another revision", lent(func(s *standby.Slot) { s.Revision = "b" }), 4, 1},
+		{"lent, and it does not see that yet", lent(func(s *standby.Slot) { s.Waiting = true }), 4, 0},
+		{"lent, and its process begins", lent(func(s *standby.Slot) { s.Beginning = true }), 4, 0},
+		{"warm", lent(func(s *standby.Slot) { s.State, s.Waiting = standby.Warm, true }), 4, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			seen := &Observation{
+				Now: noon, QueueScaler: &capacityv1alpha1.QueueScaler{}, Slots: []standby.Slot{c.slot},
+				Target:     &appsv1.Deployment{Status: appsv1.DeploymentStatus{AvailableReplicas: 4}},
+				Assessment: rollout.Assessment{New: rollout.Revision{Hash: "a"}},
+			}
+			got := serving(seen, &Memory{})
+			if got.Replicas != c.replicas || got.Others != c.others {
+				t.Errorf("%d replicas and %d of other revisions serve, want %d and %d", got.Replicas, got.Others, c.replicas, c.others)
 			}
 		})
 	}

@@ -105,7 +105,8 @@ func serving(seen *Observation, s *Memory) capacity.Serving {
 	for i := range seen.Slots {
 		slot := &seen.Slots[i]
 		switch {
-		case slot.State != standby.Lent:
+		case slot.State != standby.Lent, slot.Waiting, slot.Beginning:
+			// Not in service, or its process does not work yet.
 		case slot.Revision == a.New.Hash:
 			now.Replicas++
 		default:

@@ -212,7 +212,7 @@ func (q *QueueScaler) templateOf(seen *decision.Observation, hash string) slotTe
 		spec := &q.qs.Spec.Standby
 		var made slotTemplate
 		made.template, made.refusal = standby.Template(standby.TemplateInput{
-			Namespace: q.qs.Namespace, Scaler: q.qs.Name, Gate: spec.Gate, Revision: hash, Template: &rs.Spec.Template,
+			Namespace: q.qs.Namespace, Scaler: q.qs.Name, Gate: spec.Gate, GateImage: "simulated/gate", Revision: hash, Template: &rs.Spec.Template,
 			WithholdLabels: spec.WithholdLabels, PriorityClassName: spec.PriorityClassName,
 			Surroundings: standby.Surroundings{Services: q.services},
 		})

@@ -36,7 +36,7 @@ import (
 // Law 8 is checked by planning everything twice (world.reconcile).
 func TestLaws(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		gate := rapid.SampledFrom([]v1alpha1.Gate{v1alpha1.GateService, v1alpha1.GateFile}).Draw(t, "gate")
+		gate := rapid.SampledFrom([]v1alpha1.Gate{v1alpha1.GateService, v1alpha1.GateFile, v1alpha1.GatePrepared}).Draw(t, "gate")
 		w := newWorld(t.Fatalf, gate)
 		h := &history{world: w, t: t, largest: w.in.Replicas, jumps: rapid.Bool().Draw(t, "clock jumps")}
 		w.onWrite = h.check

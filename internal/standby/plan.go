@@ -24,6 +24,9 @@ const (
 	failingFor = 10 * time.Minute
 	// unhealthyFor is how long a lent pod is unready until another is lent in its place.
 	unhealthyFor = 10 * time.Second
+	// beginningFor is the same for one of gate Prepared that was not ready yet and did not fail: its process takes its own
+	// start-up time. It is what a Deployment gives a pod by default (progressDeadlineSeconds).
+	beginningFor = 10 * time.Minute
 	// mostSlots bounds what a pool may ever consist of.
 	mostSlots = 50
 	// mostActions bounds what one plan asks for.
@@ -270,13 +273,16 @@ func (p *planner) healthy(s *Slot) bool {
 	if s.Ready {
 		return true
 	}
-	since := s.UnreadySince
-	if since.IsZero() {
+	since, allowed := s.UnreadySince, unhealthyFor
+	if since.Before(s.LentSince) {
 		since = s.LentSince
 	}
+	if s.Beginning {
+		allowed = beginningFor
+	}
 	unready := elapsed(p.now, since)
-	if unready < unhealthyFor {
-		p.again(p.now.Add(unhealthyFor - unready))
+	if unready < allowed {
+		p.again(p.now.Add(allowed - unready))
 		return true
 	}
 	return false
@@ -399,11 +405,11 @@ func (p *planner) end() {
 	}
 }
 
-// touch changes lent pods of gate File once more, so that their role file is up to date for certain.
+// touch changes lent pods that have a role file once more, so that it is up to date for certain.
 func (p *planner) touch() {
 	for i := range p.slots {
 		s := &p.slots[i]
-		if s.State != Lent || s.Gate != v1alpha1.GateFile || p.taken[s.Name] {
+		if s.State != Lent || s.Gate == v1alpha1.GateService || p.taken[s.Name] {
 			continue
 		}
 		age, due := elapsed(p.now, s.LentSince), 0

@@ -68,6 +68,21 @@ func TestWhichSlotIsLent(t *testing.T) {
 		{"one is lent, and dead for 9 s", []Slot{young, named(warm, "z", func(s *Slot) {
 			s.State, s.Ready, s.UnreadySince = Lent, false, noon.Add(-9*time.Second)
 		})}, ""},
+		{"one is lent, and its process begins", []Slot{young, named(warm, "z", func(s *Slot) {
+			s.State, s.Gate, s.Ready, s.Beginning, s.Touches = Lent, v1alpha1.GatePrepared, false, true, 2
+			s.UnreadySince, s.LentSince = noon.Add(-time.Hour), noon.Add(-9*time.Minute)
+		})}, ""},
+		{"one is lent, and its process begins for too long", []Slot{young, named(warm, "z", func(s *Slot) {
+			s.State, s.Gate, s.Ready, s.Beginning, s.Touches = Lent, v1alpha1.GatePrepared, false, true, 2
+			s.UnreadySince, s.LentSince = noon.Add(-time.Hour), noon.Add(-10*time.Minute)
+		})}, "Lend c-young, EndPod z"},
+		{"one is lent, and does not see it: its node is dead", []Slot{young, named(warm, "z", func(s *Slot) {
+			s.State, s.Gate, s.Ready, s.Waiting, s.Touches = Lent, v1alpha1.GatePrepared, false, true, 2
+			s.UnreadySince, s.LentSince = noon.Add(-time.Hour), noon.Add(-10*time.Second)
+		})}, "Lend c-young, EndPod z"},
+		{"one was lent just now, and was unready before", []Slot{young, named(warm, "z", func(s *Slot) {
+			s.State, s.Ready, s.UnreadySince, s.LentSince = Lent, false, noon.Add(-time.Hour), noon.Add(-9*time.Second)
+		})}, ""},
 		{"the dead one stays while nobody can replace it", []Slot{named(warm, "z", func(s *Slot) {
 			s.State, s.Ready, s.UnreadySince = Lent, false, noon.Add(-time.Hour)
 		})}, ""},
@@ -107,6 +122,7 @@ func TestWhichSlotReturns(t *testing.T) {
 		{"the forbidden one first", 2, []Slot{first, last, forbidden}, "EndPod forbidden"},
 		{"all", 0, []Slot{first, last}, "EndPod last, EndPod first"},
 		{"none", 2, []Slot{first, last}, ""},
+		{"with gate Prepared it ends", 0, []Slot{lent("p", time.Minute, func(s *Slot) { s.Gate = v1alpha1.GatePrepared })}, "EndPod p"},
 		{"with gate File it drains", 0, []Slot{lent("f", time.Minute, func(s *Slot) { s.Gate = v1alpha1.GateFile })}, "BeginDrain f"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -164,6 +180,12 @@ func TestAgain(t *testing.T) {
 		{"touch twice", file(func(s *Slot) { s.LentSince, s.Touches = noon.Add(-10*time.Second), 1 }), nil, "Touch a", -1},
 		{"one touch after a long gap", file(func(s *Slot) { s.LentSince = noon.Add(-time.Hour) }), nil, "Touch a", -1},
 		{"gate Service is not touched", named(warm, "a", func(s *Slot) { s.State, s.LentSince = Lent, noon.Add(-time.Hour) }), nil, "", -1},
+		{"gate Prepared is touched", file(func(s *Slot) {
+			s.Gate, s.Ready, s.Waiting, s.LentSince = v1alpha1.GatePrepared, false, true, noon.Add(-2*time.Second)
+		}), nil, "Touch a", 8 * time.Second},
+		{"gate Prepared has begun", file(func(s *Slot) {
+			s.Gate, s.Ready, s.Beginning, s.LentSince, s.Touches = v1alpha1.GatePrepared, false, true, noon.Add(-time.Minute), 2
+		}), nil, "", 9 * time.Minute},
 		{"lent at a time in the future", file(func(s *Slot) { s.LentSince = noon.Add(time.Hour) }), nil, "Touch a", -1},
 		{"draining", file(func(s *Slot) { s.State, s.DrainingSince = Draining, noon.Add(-3*time.Second) }), nil, "", 7 * time.Second},
 		{"draining since a time in the future", file(func(s *Slot) { s.State, s.DrainingSince = Draining, noon.Add(time.Hour) }), nil, "EndPod a", -1},
@@ -291,7 +313,8 @@ func TestAnySlots(t *testing.T) {
 				State: rapid.SampledFrom([]State{Starting, Warm, Lent, Draining, Ending}).Draw(t, "state"),
 				Ready: yes.Draw(t, "ready"), ReadySince: when.Draw(t, "ready since"), UnreadySince: when.Draw(t, "unready since"),
 				Created: when.Draw(t, "created"), LentSince: when.Draw(t, "lent"), DrainingSince: when.Draw(t, "draining"),
-				Touches: rapid.Int().Draw(t, "touches"), Gate: rapid.SampledFrom([]v1alpha1.Gate{"", v1alpha1.GateFile, v1alpha1.GateService}).Draw(t, "gate"),
+				Touches: rapid.Int().Draw(t, "touches"), Gate: rapid.SampledFrom([]v1alpha1.Gate{"", v1alpha1.GateFile, v1alpha1.GateService, v1alpha1.GatePrepared}).Draw(t, "gate"),
+				Waiting: yes.Draw(t, "waiting"), Beginning: yes.Draw(t, "beginning"),
 				Revision: revision.Draw(t, "revision"), TemplateDigest: rapid.SampledFrom([]string{"", "d"}).Draw(t, "digest"),
 				Failing: rapid.SampledFrom([]string{"", "CrashLoopBackOff"}).Draw(t, "failing"), Tampered: yes.Draw(t, "tampered"),
 				Remaining: rapid.IntRange(0, 3).Draw(t, "remaining"), Overdue: yes.Draw(t, "overdue"), Gone: yes.Draw(t, "gone"), Deleting: yes.Draw(t, "deleting"),

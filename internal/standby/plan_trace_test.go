@@ -6,8 +6,10 @@ package standby
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +65,17 @@ func (tr *tracer) run(d time.Duration) {
 	}
 }
 
+// crashLent has the processes of n lent pods end, again and again.
+func (tr *tracer) crashLent(n int) {
+	tr.crash = true
+	for _, name := range slices.Sorted(maps.Keys(tr.pods)) {
+		if pod := tr.pods[name]; pod.Labels[v1alpha1.LabelRole] == v1alpha1.RoleActive && n > 0 {
+			tr.setReady(pod, false)
+			n--
+		}
+	}
+}
+
 func TestTraces(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -92,6 +105,21 @@ func TestTraces(t *testing.T) {
 			tr.note("# the other does not finish within 20 s")
 			tr.finish, tr.in.WantLent = time.Hour, 0
 			tr.run(35 * time.Second)
+		}},
+		{"lend-and-return-with-gate-prepared", v1alpha1.GatePrepared, func(tr *tracer) {
+			tr.begin = 30 * time.Second
+			tr.run(10 * time.Second)
+			tr.note("# a backlog: 2 wanted in service; a process takes 30 s to be ready")
+			tr.in.WantLent = 2
+			tr.run(35 * time.Second)
+			tr.note("# one of them crashes, and does not come back")
+			tr.crashLent(1)
+			tr.run(12 * time.Second)
+			tr.crash = false
+			tr.run(8 * time.Second)
+			tr.note("# none is needed")
+			tr.in.WantLent = 0
+			tr.run(20 * time.Second)
 		}},
 		{"roll-one-by-one", v1alpha1.GateService, func(tr *tracer) {
 			tr.run(10 * time.Second)

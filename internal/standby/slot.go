@@ -22,9 +22,9 @@ import (
 type State string
 
 const (
-	// Starting: not available yet, or not any more; its pod, if any, is idle.
+	// Starting: not warm yet, or not any more; its pod, if any, is idle.
 	Starting State = "Starting"
-	// Warm: available and idle.
+	// Warm: available and idle; with gate Prepared, all is done but starting the pod's own containers.
 	Warm State = "Warm"
 	// Lent: in service.
 	Lent State = "Lent"
@@ -51,10 +51,15 @@ type Slot struct {
 	// Labels of the pod; without a pod, of the template that the next one is made from.
 	Labels map[string]string
 	Ready  bool
-	// ReadySince is when Ready last became true, UnreadySince when it last became false.
+	// ReadySince is when Ready last became true, UnreadySince when it last became false. With gate Prepared, ReadySince is
+	// when the pod began to wait until it is lent.
 	ReadySince, UnreadySince time.Time
-	// StartUp is the time from the pod's creation until it was ready; 0 if it restarted or was not ready yet.
+	// StartUp is the time from the pod's creation until ReadySince; 0 if it restarted or did not come that far yet.
 	StartUp time.Duration
+	// Waiting: the pod of gate Prepared waits until it is lent, or was lent and has not seen that yet.
+	Waiting bool
+	// Beginning: the pod of gate Prepared waits no more, and its own containers have neither been ready nor failed yet.
+	Beginning bool
 	// UnschedulableSince is since when the scheduler has found no node for it.
 	UnschedulableSince time.Time
 	// Failing is why its containers do not run, such as CrashLoopBackOff, or why the ReplicaSet cannot create the pod; empty if neither.
@@ -194,10 +199,21 @@ func (s *Slot) readTemplate(labels, annotations map[string]string, spec *corev1.
 		s.OnLend = OnLend{}
 		s.Tampered = true // it could not be put in service: it is replaced
 	}
-	s.Gate = v1alpha1.GateService
-	if slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == roleVolume }) {
-		s.Gate = v1alpha1.GateFile
+	s.Gate = gateOf(spec)
+}
+
+// gateOf tells the gate by what it adds to a pod.
+func gateOf(spec *corev1.PodSpec) v1alpha1.Gate {
+	has := func(volume string) bool {
+		return slices.ContainsFunc(spec.Volumes, func(v corev1.Volume) bool { return v.Name == volume })
 	}
+	switch {
+	case has(gateVolume):
+		return v1alpha1.GatePrepared
+	case has(roleVolume):
+		return v1alpha1.GateFile
+	}
+	return v1alpha1.GateService
 }
 
 func (s *Slot) readPod(pod *corev1.Pod) {
@@ -231,9 +247,38 @@ func (s *Slot) readPod(pod *corev1.Pod) {
 			}
 		}
 	}
-	if s.Ready && restarts == 0 {
+	warmedUp := s.Ready
+	if s.Gate == v1alpha1.GatePrepared {
+		warmedUp = s.readWait(pod)
+	}
+	if warmedUp && restarts == 0 {
 		s.StartUp = max(0, s.ReadySince.Sub(s.Created))
 	}
+}
+
+// readWait reads what the container that waits tells of a pod of gate Prepared, and reports whether the pod came that far.
+func (s *Slot) readWait(pod *corev1.Pod) bool {
+	var wait corev1.ContainerState
+	for _, c := range pod.Status.InitContainerStatuses {
+		if c.Name == waitContainer {
+			wait = c.State
+		}
+	}
+	switch {
+	case wait.Running != nil:
+		s.Waiting, s.ReadySince = true, wait.Running.StartedAt.Time
+	case wait.Terminated != nil && wait.Terminated.ExitCode == 0:
+		s.ReadySince = wait.Terminated.StartedAt.Time
+		if pod.Labels[v1alpha1.LabelRole] != v1alpha1.RoleActive {
+			s.Tampered = true // somebody lent it and took that back: it works
+		}
+		wasReady := s.Ready || s.UnreadySince.After(wait.Terminated.FinishedAt.Time)
+		crashed := slices.ContainsFunc(pod.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool { return c.RestartCount > 0 })
+		s.Beginning = !wasReady && !crashed && s.Failing == ""
+	default:
+		return false
+	}
+	return true
 }
 
 // failing are the reasons for which a kubelet lets a container wait, and which need somebody to do something.
@@ -260,10 +305,17 @@ func state(rs *appsv1.ReplicaSet, pod *corev1.Pod, s *Slot) State {
 		return Lent
 	case pod.Labels[v1alpha1.LabelRole] == v1alpha1.RoleDraining:
 		return Draining
-	case s.Ready && (rs.Spec.MinReadySeconds == 0 || rs.Status.AvailableReplicas > 0):
+	case warm(rs, s):
 		return Warm
 	}
 	return Starting
+}
+
+func warm(rs *appsv1.ReplicaSet, s *Slot) bool {
+	if s.Gate == v1alpha1.GatePrepared {
+		return s.Waiting
+	}
+	return s.Ready && (rs.Spec.MinReadySeconds == 0 || rs.Status.AvailableReplicas > 0)
 }
 
 // timeOf reads a time that timestamp wrote; zero if it is not one.

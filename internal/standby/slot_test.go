@@ -181,7 +181,7 @@ func TestObserveLeavesOthersAlone(t *testing.T) {
 }
 
 func TestGateIsSeenOnTheSlot(t *testing.T) {
-	for _, gate := range []v1alpha1.Gate{v1alpha1.GateService, v1alpha1.GateFile} {
+	for _, gate := range []v1alpha1.Gate{v1alpha1.GateService, v1alpha1.GateFile, v1alpha1.GatePrepared} {
 		w, _, _ := onePod(t, gate)
 		if s := w.slot(t); s.Gate != gate {
 			t.Errorf("gate %s, want %s", s.Gate, gate)

@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	// roleVolume and roleDir are the volume that tells a container of gate File its role, and where it is mounted.
+	// roleVolume and roleDir are the volume that tells a container its role, and where it is mounted: with gate File into all,
+	// with gate Prepared into the one that waits.
 	roleVolume = "queuescaler-role"
 	roleDir    = "/etc/queuescaler"
 	// roleFile is in roleDir.
@@ -31,8 +32,12 @@ func unsuitable(in *TemplateInput, t *corev1.PodTemplateSpec) *Refusal {
 			"gate File needs an app that obeys %s/%s, and revision %s does not declare it: its idle slots would consume at once. Add the annotation %s: %s to the Deployment's pod template once the app obeys",
 			roleDir, roleFile, in.Revision, v1alpha1.AnnotationGate, gateFileDeclared)}
 	}
+	if in.Gate == v1alpha1.GatePrepared && in.GateImage == "" {
+		return &Refusal{v1alpha1.ReasonGateImageMissing,
+			"gate Prepared copies a program out of the operator's image into its slots, and the operator does not know its image. Start it with --gate-image, as config/manager does"}
+	}
 	for _, rule := range []func(*TemplateInput, *corev1.PodSpec) string{
-		readinessGates, hostPorts, unsharedClaims, roleFileCollides,
+		readinessGates, hostPorts, unsharedClaims, roleFileCollides, unpreparable,
 	} {
 		if message := rule(in, &t.Spec); message != "" {
 			return &Refusal{v1alpha1.ReasonTemplateUnsuitable, message}
@@ -128,10 +133,16 @@ func allContainers(spec *corev1.PodSpec) []*corev1.Container {
 	return out
 }
 
-// addRoleFile mounts the pod's own role label as a file into every container. It is a directory mount, because a subPath
-// would never be updated.
+// addRoleFile mounts the pod's own role label as a file into every container.
 func addRoleFile(spec *corev1.PodSpec) {
-	spec.Volumes = append(spec.Volumes, corev1.Volume{
+	spec.Volumes = append(spec.Volumes, roleFileVolume())
+	for _, c := range allContainers(spec) {
+		c.VolumeMounts = append(c.VolumeMounts, roleFileMount())
+	}
+}
+
+func roleFileVolume() corev1.Volume {
+	return corev1.Volume{
 		Name: roleVolume,
 		VolumeSource: corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{
 			Items: []corev1.DownwardAPIVolumeFile{{
@@ -139,8 +150,10 @@ func addRoleFile(spec *corev1.PodSpec) {
 				FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: labelPath(v1alpha1.LabelRole)},
 			}},
 		}},
-	})
-	for _, c := range allContainers(spec) {
-		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: roleVolume, MountPath: roleDir, ReadOnly: true})
 	}
+}
+
+// roleFileMount is of the directory, because a subPath would never be updated.
+func roleFileMount() corev1.VolumeMount {
+	return corev1.VolumeMount{Name: roleVolume, MountPath: roleDir, ReadOnly: true}
 }

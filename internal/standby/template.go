@@ -36,6 +36,8 @@ type TemplateInput struct {
 	// Namespace and Scaler name the QueueScaler.
 	Namespace, Scaler string
 	Gate              v1alpha1.Gate
+	// GateImage is the image that has the program of gate Prepared; empty if none is known.
+	GateImage string
 	// WithholdLabels and PriorityClassName are those of spec.standby; empty means absent.
 	WithholdLabels    []string
 	PriorityClassName string
@@ -101,8 +103,11 @@ func Template(in TemplateInput) (*SlotTemplate, *Refusal) {
 	rewritePlacement(&in, &t.Spec, t.Labels)
 	literals(&in, t, withheld)
 	dropGroupInstance(&t.Spec)
-	if in.Gate == v1alpha1.GateFile {
+	switch in.Gate {
+	case v1alpha1.GateFile:
 		addRoleFile(&t.Spec)
+	case v1alpha1.GatePrepared:
+		prepare(&t.Spec, in.GateImage)
 	}
 	if in.PriorityClassName != "" {
 		t.Spec.PriorityClassName = in.PriorityClassName

@@ -21,9 +21,9 @@ import (
 // few labels, so that they meet. Its seeds alone are 300 templates.
 func FuzzTemplate(f *testing.F) {
 	for seed := range int64(300) {
-		f.Add(seed, seed%2 == 0, seed%3 == 0)
+		f.Add(seed, byte(seed%3), seed%5 == 0)
 	}
-	f.Fuzz(func(t *testing.T, seed int64, file, override bool) {
+	f.Fuzz(func(t *testing.T, seed int64, gate byte, override bool) {
 		filler := randfill.NewWithSeed(seed).NilChance(0.6).NumElements(0, 3).MaxDepth(12).Funcs(
 			func(s *map[string]string, c randfill.Continue) {
 				*s = map[string]string{}
@@ -55,7 +55,10 @@ func FuzzTemplate(f *testing.F) {
 		}
 		// Most garbage is refused for the same few reasons; without them more is rewritten.
 		in.Template.Spec.ReadinessGates, in.Template.Spec.HostNetwork = nil, false
-		if file {
+		switch gate % 3 {
+		case 1:
+			in.Gate, in.GateImage = v1alpha1.GatePrepared, "queuescaler:1"
+		case 2:
 			in.Gate = v1alpha1.GateFile
 			in.Template.Annotations = maps.Clone(in.Template.Annotations)
 			if in.Template.Annotations == nil {

@@ -99,6 +99,9 @@ func TestWithheldLabels(t *testing.T) {
 		{name: "gate File ignores Services", gate: v1alpha1.GateFile, objects: []string{service("metrics", "{app: web}")}, want: ""},
 		{name: "gate File heeds budgets", gate: v1alpha1.GateFile, objects: []string{
 			service("metrics", "{app: web}"), budget("b", "{matchLabels: {tier: front}}")}, want: "tier"},
+		{name: "gate Prepared ignores Services", gate: v1alpha1.GatePrepared, objects: []string{service("metrics", "{app: web}")}, want: ""},
+		{name: "gate Prepared heeds budgets", gate: v1alpha1.GatePrepared, objects: []string{
+			service("metrics", "{app: web}"), budget("b", "{matchLabels: {tier: front}}")}, want: "tier"},
 		{name: "a budget of idle slots aware", objects: []string{
 			budget("b", "{matchLabels: {app: web}, matchExpressions: [{key: capacity.queuescaler.io/role, operator: NotIn, values: [standby]}]}")}, want: ""},
 		{name: "a budget with null selector", objects: []string{"{kind: PodDisruptionBudget, metadata: {name: b}, spec: {}}"}, want: ""},
@@ -153,7 +156,7 @@ func TestWithheldLabels(t *testing.T) {
 			in.Template.Annotations = map[string]string{v1alpha1.AnnotationGate: "file"}
 			in.WithholdLabels, in.Surroundings = test.override, surroundings(t, test.objects...)
 			if test.gate != "" {
-				in.Gate = test.gate
+				in.Gate, in.GateImage = test.gate, "queuescaler:1"
 			}
 			slot, refusal := Template(in)
 			got := ""
@@ -212,6 +215,7 @@ func TestRefusals(t *testing.T) {
 		name, spec string
 		gate       v1alpha1.Gate
 		undeclared bool
+		noImage    bool
 		modes      map[string][]corev1.PersistentVolumeAccessMode
 		reason     string // empty: suitable
 		says       string
@@ -251,6 +255,19 @@ func TestRefusals(t *testing.T) {
 		{name: "mount above collides", gate: v1alpha1.GateFile, spec: "containers: [{name: app, volumeMounts: [{name: x, mountPath: /etc}]}]",
 			reason: v1alpha1.ReasonTemplateUnsuitable, says: "/etc,"},
 		{name: "a neighbor does not collide", gate: v1alpha1.GateFile, spec: "containers: [{name: app, volumeMounts: [{name: x, mountPath: /etc/queuescaler-app}]}]"},
+		{name: "gate Prepared", gate: v1alpha1.GatePrepared, undeclared: true, spec: "containers: [{name: app, volumeMounts: [{name: x, mountPath: /etc/queuescaler}]}]"},
+		{name: "gate Prepared without an image", gate: v1alpha1.GatePrepared, noImage: true, spec: "containers: [{name: app}]",
+			reason: v1alpha1.ReasonGateImageMissing, says: "--gate-image"},
+		{name: "the gate's volume name collides", gate: v1alpha1.GatePrepared, spec: "{containers: [{name: app}], volumes: [{name: queuescaler-gate, emptyDir: {}}]}",
+			reason: v1alpha1.ReasonTemplateUnsuitable, says: "volume queuescaler-gate of its own"},
+		{name: "the role's volume name collides", gate: v1alpha1.GatePrepared, spec: "{containers: [{name: app}], volumes: [{name: queuescaler-role, emptyDir: {}}]}",
+			reason: v1alpha1.ReasonTemplateUnsuitable, says: "volume queuescaler-role of its own"},
+		{name: "a container's name collides", gate: v1alpha1.GatePrepared, spec: "containers: [{name: queuescaler-wait}]",
+			reason: v1alpha1.ReasonTemplateUnsuitable, says: "container queuescaler-wait of its own"},
+		{name: "an init container's name collides", gate: v1alpha1.GatePrepared, spec: "{containers: [{name: app}], initContainers: [{name: queuescaler-pulled-7}]}",
+			reason: v1alpha1.ReasonTemplateUnsuitable, says: "Rename"},
+		{name: "no container to wait in", gate: v1alpha1.GatePrepared, spec: "containers: []",
+			reason: v1alpha1.ReasonTemplateUnsuitable, says: "no container"},
 		{name: "mounts with gate Service", spec: "containers: [{name: app, volumeMounts: [{name: x, mountPath: /etc/queuescaler}]}]"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -264,6 +281,9 @@ func TestRefusals(t *testing.T) {
 			}
 			if test.gate != "" {
 				in.Gate = test.gate
+			}
+			if !test.noImage {
+				in.GateImage = "queuescaler:1"
 			}
 			in.Surroundings.ClaimModes = test.modes
 			_, refusal := Template(in)
@@ -527,6 +547,7 @@ func TestDigestIsOfWhatIsMade(t *testing.T) {
 		"another image":    func(in *TemplateInput) { in.Template.Spec.Containers[0].Image = "app:2" },
 		"another revision": func(in *TemplateInput) { in.Revision = "7c9b" },
 		"a priority class": func(in *TemplateInput) { in.PriorityClassName = "low" },
+		"another gate":     func(in *TemplateInput) { in.Gate, in.GateImage = v1alpha1.GatePrepared, "queuescaler:1" },
 		"an annotation that comes with lending": func(in *TemplateInput) {
 			in.Template.Annotations = map[string]string{karpenterDoNotDisrupt: "true"}
 		},

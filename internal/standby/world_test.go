@@ -39,8 +39,8 @@ type world struct {
 	cachedRSs  []*appsv1.ReplicaSet
 	cachedPods []*corev1.Pod
 
-	// How pods behave.
-	startUp, grace, finish           time.Duration
+	// How pods behave. begin is how long a process of gate Prepared takes until it is ready.
+	startUp, grace, finish, begin    time.Duration
 	crash, neverReady, unschedulable bool
 	quota                            bool
 	templates                        map[string]*corev1.PodTemplateSpec
@@ -64,7 +64,7 @@ func newWorld(fatalf func(string, ...any), gate v1alpha1.Gate) *world {
 		fatalf: fatalf, now: start, start: start, gate: gate,
 		owner: &v1alpha1.QueueScaler{ObjectMeta: metav1.ObjectMeta{Namespace: "chat", Name: "availability", UID: "qs-uid"}},
 		rss:   map[string]*appsv1.ReplicaSet{}, pods: map[string]*corev1.Pod{},
-		startUp: 5 * time.Second, grace: 2 * time.Second, finish: time.Hour,
+		startUp: 5 * time.Second, grace: 2 * time.Second, finish: time.Hour, begin: 3 * time.Second,
 		templates: map[string]*corev1.PodTemplateSpec{}, servicesAtCreation: map[string][]corev1.Service{},
 		names: map[string]string{}, made: map[string]*SlotTemplate{},
 		services: []corev1.Service{{ObjectMeta: metav1.ObjectMeta{Name: "web"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "web"}}}},
@@ -178,6 +178,10 @@ func (w *world) kubelet(pod *corev1.Pod) {
 	}
 	pod.Status.Conditions = slices.DeleteFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
 	pod.Status.Conditions = append(pod.Status.Conditions, scheduled)
+	if w.gate == v1alpha1.GatePrepared {
+		w.prepared(pod, scheduled.Status == corev1.ConditionTrue)
+		return
+	}
 	pod.Status.ContainerStatuses = nil
 	drained := pod.Labels[v1alpha1.LabelRole] == v1alpha1.RoleDraining && w.now.Sub(timeOf(pod.Annotations[v1alpha1.AnnotationDrainingSince])) >= w.finish
 	switch {
@@ -189,6 +193,34 @@ func (w *world) kubelet(pod *corev1.Pod) {
 	case !w.neverReady && scheduled.Status == corev1.ConditionTrue && w.now.Sub(pod.CreationTimestamp.Time) >= w.startUp:
 		w.setReady(pod, true)
 	}
+}
+
+// prepared is what a kubelet does with a pod of gate Prepared: it waits once it is prepared, and begins once it is lent.
+func (w *world) prepared(pod *corev1.Pod, scheduled bool) {
+	crashing := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+	wait := corev1.ContainerStatus{Name: waitContainer}
+	if len(pod.Status.InitContainerStatuses) > 0 {
+		wait = pod.Status.InitContainerStatuses[0]
+	}
+	lent := pod.Labels[v1alpha1.LabelRole] == v1alpha1.RoleActive
+	switch ended := wait.State.Terminated; {
+	case ended != nil && w.crash && !podReady(pod):
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{RestartCount: 3, State: crashing}}
+	case ended != nil:
+		pod.Status.ContainerStatuses = nil
+		if !w.neverReady && w.now.Sub(ended.FinishedAt.Time) >= w.begin {
+			w.setReady(pod, true)
+		}
+	case wait.State.Running != nil && lent:
+		wait.State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+			StartedAt: wait.State.Running.StartedAt, FinishedAt: metav1.NewTime(w.now)}}
+	case wait.State.Running != nil:
+	case w.crash:
+		wait.State = crashing
+	case scheduled && w.now.Sub(pod.CreationTimestamp.Time) >= w.startUp:
+		wait.State = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(w.now)}}
+	}
+	pod.Status.InitContainerStatuses = []corev1.ContainerStatus{wait}
 }
 
 func podReady(pod *corev1.Pod) bool {
@@ -269,7 +301,7 @@ func (w *world) template(revision string) *SlotTemplate {
 	key := fmt.Sprintf("%s %d", revision, len(w.services))
 	if w.made[key] == nil {
 		made, refusal := Template(TemplateInput{
-			Namespace: "chat", Scaler: w.owner.Name, Gate: w.gate, Revision: revision, Template: w.templates[revision],
+			Namespace: "chat", Scaler: w.owner.Name, Gate: w.gate, GateImage: "gate", Revision: revision, Template: w.templates[revision],
 			Surroundings: Surroundings{Services: w.services},
 		})
 		if refusal != nil {

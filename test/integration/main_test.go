@@ -42,6 +42,8 @@ const (
 	testsAtOnce = "16"
 	// evidenceBlock is the length of one measurement of what a pod gets done, the shortest that the operator takes.
 	evidenceBlock = "2s"
+	// gateImage is what slots of gate Prepared are made with. Simulated nodes pull nothing.
+	gateImage = "example/queuescaler:1"
 	// rolesLoaded is how long after its restart an API server may still lack its roles.
 	rolesLoaded = 15 * time.Second
 )
@@ -167,7 +169,7 @@ func startOperator() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	op, err := operator.Start(ctx, operator.Options{Binary: shared.binary, Config: shared.cluster.RESTConfig(), Dir: shared.dir, Log: shared.log,
-		Args: []string{"--evidence-block=" + evidenceBlock, "--zap-log-level=debug"}})
+		Args: []string{"--evidence-block=" + evidenceBlock, "--zap-log-level=debug", "--gate-image=" + gateImage}})
 	if err != nil {
 		return err
 	}

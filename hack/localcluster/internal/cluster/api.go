@@ -21,6 +21,9 @@ import (
 // HeartbeatLabel is on the nodes whose kubelet runs. Without it a node falls silent.
 const HeartbeatLabel = "localcluster.queuescaler.io/heartbeat"
 
+// SimulatedLabel is on all simulated nodes, and the key of the taint that they have beside a real one.
+const SimulatedLabel = "localcluster.queuescaler.io/simulated"
+
 // api is the little of the Kubernetes API that the supervisor needs, without a client library.
 type api struct {
 	server string
@@ -135,20 +138,27 @@ func (a *api) nodes(ctx context.Context) ([]node, error) {
 	return list.Items, err
 }
 
-// createNode makes node number i, counted from 1. One that exists already stays as it is.
-func (a *api) createNode(ctx context.Context, i int) error {
+// createNode makes simulated node number i, counted from 1. One that exists already stays as it is. Beside a real node it is
+// tainted, so that only pods which ask for it are simulated.
+func (a *api) createNode(ctx context.Context, i int, besideReal bool) error {
 	name := fmt.Sprintf("node-%d", i)
+	spec := object{}
+	if besideReal {
+		spec["taints"] = []object{{"key": SimulatedLabel, "effect": "NoSchedule"}}
+	}
 	// Room for thousands of pods, and little enough that a request can be too large for it.
 	room := object{"cpu": "1000", "memory": "4Ti", "ephemeral-storage": "4Ti", "pods": "10000"}
 	err := a.do(ctx, http.MethodPost, "/api/v1/nodes", "application/json", object{
 		"apiVersion": "v1", "kind": "Node",
 		"metadata": object{"name": name, "labels": object{
 			HeartbeatLabel:                "on",
+			SimulatedLabel:                "",
 			"kubernetes.io/hostname":      name,
 			"kubernetes.io/os":            "linux",
 			"kubernetes.io/arch":          "amd64",
 			"topology.kubernetes.io/zone": "zone-" + string(rune('a'+(i-1)%3)),
 		}},
+		"spec": spec,
 		"status": object{
 			"capacity": room, "allocatable": room,
 			"addresses": []object{
@@ -181,12 +191,15 @@ func (d Dir) SetNode(ctx context.Context, name string, run bool) error {
 	if err != nil {
 		return err
 	}
-	var label any // null takes it off
-	if run {
-		label = "on"
+	if s.RealNode && name == NodeName {
+		request := requestHalt
+		if run {
+			request = requestResume
+		}
+		err = d.request(request + " " + NodeKubelet)
+	} else {
+		err = a.setHeartbeat(ctx, name, run)
 	}
-	err = a.do(ctx, http.MethodPatch, "/api/v1/nodes/"+name, "application/merge-patch+json",
-		object{"metadata": object{"labels": object{HeartbeatLabel: label}}}, nil)
 	if hasStatus(err, http.StatusNotFound) {
 		return a.unknownNode(ctx, name)
 	}
@@ -203,6 +216,16 @@ func (d Dir) SetNode(ctx context.Context, name string, run bool) error {
 		}
 		return nil
 	})
+}
+
+// setHeartbeat lets a simulated node report, or silences it.
+func (a *api) setHeartbeat(ctx context.Context, name string, run bool) error {
+	var label any // null takes it off
+	if run {
+		label = "on"
+	}
+	return a.do(ctx, http.MethodPatch, "/api/v1/nodes/"+name, "application/merge-patch+json",
+		object{"metadata": object{"labels": object{HeartbeatLabel: label}}}, nil)
 }
 
 func (a *api) unknownNode(ctx context.Context, name string) error {

@@ -45,26 +45,32 @@ type child struct {
 	process  *os.Process // nil while it is not running
 	ended    chan struct{}
 	stopping bool
-	expected bool // the next end was asked for
+	expected bool          // the next end was asked for
+	halted   chan struct{} // while the component must not run; closed when it may again
 	deaths   []time.Time
 }
 
 func (c *child) start() (*exec.Cmd, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.awaitResume()
 	if c.stopping {
 		return nil, nil
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+	path, args := c.path, c.args
+	if path == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, err
+		}
+		path, args = self, append([]string{c.name}, c.args...)
 	}
 	log, err := os.OpenFile(c.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(self, append([]string{c.name}, c.args...)...)
+	cmd := exec.Command(path, args...)
 	// Nothing else of the environment: etcd takes flags from it, Go programs proxies.
 	cmd.Env = []string{childVariable + "=1", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TMPDIR=" + os.TempDir()}
 	cmd.Stdout, cmd.Stderr = log, log
@@ -151,7 +157,48 @@ func (c *child) stop() {
 	c.mu.Lock()
 	c.stopping = true
 	c.mu.Unlock()
+	c.resume()
 	c.end()
+}
+
+// halt kills the component, and run does not start it again before resume.
+func (c *child) halt() {
+	c.mu.Lock()
+	if c.halted == nil {
+		c.halted = make(chan struct{})
+	}
+	c.expected = c.process != nil
+	process, ended := c.process, c.ended
+	c.mu.Unlock()
+	if process != nil {
+		_ = process.Kill() // fails if it has ended by now
+		<-ended
+	}
+}
+
+func (c *child) resume() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.halted != nil {
+		close(c.halted)
+		c.halted = nil
+	}
+}
+
+// awaitResume is called with the mutex held, and holds it again when it returns.
+func (c *child) awaitResume() {
+	for c.halted != nil {
+		halted := c.halted
+		c.mu.Unlock()
+		<-halted
+		c.mu.Lock()
+	}
+}
+
+func (c *child) isHalted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.halted != nil
 }
 
 // restart ends the component; run starts it again.

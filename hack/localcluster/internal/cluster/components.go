@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// component is one child process: this binary under another name.
+// component is one child process: this binary under another name, or a binary of its own.
 type component struct {
 	name   string
+	path   string // of its binary; "" for this one
 	args   []string
-	health string // URL that answers 200 when the component is ready; "" when there is none to ask
+	health string // URL that answers 200 when the component is ready, or unix:PATH that accepts; "" when there is none to ask
 
 	stopTimeout time.Duration // between SIGTERM and SIGKILL
 }
@@ -26,8 +27,10 @@ const (
 	Kubelet           = "kubelet"
 )
 
-// Components returns the names of all components, in the order of their start.
-func Components() []string { return []string{Etcd, APIServer, ControllerManager, Scheduler, Kubelet} }
+// Components returns the names of all components, in the order of their start. The last three are those of a real node.
+func Components() []string {
+	return []string{Etcd, APIServer, ControllerManager, Scheduler, Kubelet, Containerd, KubeProxy, NodeKubelet}
+}
 
 // gracePeriod is how long a node may be silent before it is NotReady; leases are renewed at a fifth of it. Shorter would
 // be quicker to test with, and would lose nodes on a machine that is merely busy.
@@ -39,11 +42,11 @@ func (d Dir) components(p ports, opts Options) []component {
 	return []component{
 		// Asked to stop, these two stop listening and then wait for watches to end, in vain. A restart has to be quicker than
 		// gracePeriodSeconds, or it costs all nodes.
-		{Etcd, d.etcdArgs(p), "http://" + localAddress(p.EtcdClient) + "/health", 2 * time.Second},
-		{APIServer, d.apiServerArgs(p), "https://" + localAddress(p.APIServer) + "/readyz", time.Second},
-		{ControllerManager, d.controllerManagerArgs(p), "https://" + localAddress(p.ControllerManager) + "/healthz", stopTimeout},
-		{Scheduler, d.schedulerArgs(p), "https://" + localAddress(p.Scheduler) + "/readyz", stopTimeout},
-		{Kubelet, []string{
+		{Etcd, "", d.etcdArgs(p), "http://" + localAddress(p.EtcdClient) + "/health", 2 * time.Second},
+		{APIServer, "", d.apiServerArgs(p, opts), "https://" + localAddress(p.APIServer) + "/readyz", time.Second},
+		{ControllerManager, "", d.controllerManagerArgs(p), "https://" + localAddress(p.ControllerManager) + "/healthz", stopTimeout},
+		{Scheduler, "", d.schedulerArgs(p), "https://" + localAddress(p.Scheduler) + "/readyz", stopTimeout},
+		{Kubelet, "", []string{
 			"--kubeconfig=" + d.path("pki", "localcluster-kubelet.kubeconfig"),
 			fmt.Sprintf("--pod-ready-seconds=%g", opts.PodReadySeconds),
 			fmt.Sprintf("--lease-seconds=%d", gracePeriodSeconds*4/5),
@@ -64,30 +67,35 @@ func (d Dir) etcdArgs(p ports) []string {
 	}
 }
 
-func (d Dir) apiServerArgs(p ports) []string {
-	return []string{
-		"--etcd-servers=http://" + localAddress(p.EtcdClient),
+func (d Dir) apiServerArgs(p ports, opts Options) []string {
+	reach := []string{
 		"--bind-address=127.0.0.1",
 		"--advertise-address=127.0.0.1",
 		"--endpoint-reconciler-type=none", // a loopback address is no valid endpoint of the kubernetes Service
-		fmt.Sprintf("--secure-port=%d", p.APIServer),
-		"--tls-cert-file=" + d.path("pki", "apiserver.crt"),
-		"--tls-private-key-file=" + d.path("pki", "apiserver.key"),
-		"--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file=" + d.path("pki", "service-account.key"),
-		"--service-account-signing-key-file=" + d.path("pki", "service-account.key"),
-		"--token-auth-file=" + d.path("tokens.csv"),
 		"--authorization-mode=RBAC",
-		"--service-cluster-ip-range=" + serviceRange,
+	}
+	if opts.RealNode {
+		reach = d.apiServerNodeArgs(opts)
+	}
+	return append(reach,
+		"--etcd-servers=http://"+localAddress(p.EtcdClient),
+		fmt.Sprintf("--secure-port=%d", p.APIServer),
+		"--tls-cert-file="+d.path("pki", "apiserver.crt"),
+		"--tls-private-key-file="+d.path("pki", "apiserver.key"),
+		"--service-account-issuer=https://kubernetes.default.svc",
+		"--service-account-key-file="+d.path("pki", "service-account.key"),
+		"--service-account-signing-key-file="+d.path("pki", "service-account.key"),
+		"--token-auth-file="+d.path("tokens.csv"),
+		"--service-cluster-ip-range="+ServiceRange,
 		"--allow-privileged=true", // pod security admission is what restricts
 		// Benchmarks run 1,000 scalers against it.
 		"--max-requests-inflight=3000",
 		"--max-mutating-requests-inflight=1500",
-		"--audit-policy-file=" + d.path("audit-policy.yaml"),
-		"--audit-log-path=" + d.AuditLog(),
+		"--audit-policy-file="+d.path("audit-policy.yaml"),
+		"--audit-log-path="+d.AuditLog(),
 		"--audit-log-maxsize=256", // megabytes
 		"--audit-log-maxbackup=1",
-	}
+	)
 }
 
 // auditPolicy records who did what to which object and what came of it, and no bodies.

@@ -22,6 +22,8 @@ import (
 const (
 	requestStop    = "stop"
 	requestRestart = "restart"
+	requestHalt    = "halt"
+	requestResume  = "resume"
 	replyOK        = "ok"
 )
 
@@ -69,6 +71,9 @@ func (s *supervisor) serve(conn net.Conn) {
 	case requestRestart:
 		s.say("restarting %s", name)
 		err = s.restart(context.Background(), name)
+	case requestHalt, requestResume:
+		s.say("%s %s", request, name)
+		err = s.setHalted(name, request == requestHalt)
 	default:
 		err = fmt.Errorf("unknown request %q", request)
 	}

@@ -21,6 +21,8 @@ import (
 // ErrRunning is returned by Up when another process runs the cluster in the same data directory.
 var ErrRunning = errors.New("the cluster is already running")
 
+const lockFile = "lock"
+
 // Dir is the data directory of one cluster: everything it needs to resume, and what it writes.
 type Dir string
 
@@ -62,6 +64,34 @@ func (d Dir) Create() error {
 	return nil
 }
 
+// Renew removes what an earlier cluster with a real node has left in the directory, whose lock the caller holds. It refuses a
+// cluster without one.
+func (d Dir) Renew() error {
+	if _, err := os.Stat(d.stateFile()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	s, err := d.loadState()
+	if err != nil {
+		return err
+	}
+	if !s.RealNode {
+		return fmt.Errorf("%s holds a cluster without a real node: choose another --data-dir", d)
+	}
+	old, err := os.ReadDir(string(d))
+	if err != nil {
+		return err
+	}
+	for _, entry := range old {
+		if entry.Name() == lockFile {
+			continue
+		}
+		if err := os.RemoveAll(d.path(entry.Name())); err != nil {
+			return err
+		}
+	}
+	return d.Create()
+}
+
 // Purge removes the directory of a stopped cluster. It refuses a directory that holds no cluster.
 func (d Dir) Purge() error {
 	if _, err := os.Stat(d.stateFile()); errors.Is(err, fs.ErrNotExist) {
@@ -76,9 +106,9 @@ func (d Dir) Purge() error {
 	return os.RemoveAll(string(d))
 }
 
-// lock takes the directory for this process. The kernel gives it back when the process ends, however it ends.
-func (d Dir) lock() (*os.File, error) {
-	f, err := os.OpenFile(d.path("lock"), os.O_CREATE|os.O_RDWR, 0o600)
+// Lock takes the directory for this process until the file is closed. The kernel gives it back when the process ends, however it ends.
+func (d Dir) Lock() (*os.File, error) {
+	f, err := os.OpenFile(d.path(lockFile), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +143,7 @@ func writeAt(f *os.File, s string) error {
 // Running tells whether a supervisor holds the directory, and its process ID. The ID is that of the holder of the lock,
 // so it is never a stranger's that got the number of a dead supervisor.
 func (d Dir) Running() (bool, int) {
-	f, err := os.OpenFile(d.path("lock"), os.O_RDWR, 0)
+	f, err := os.OpenFile(d.path(lockFile), os.O_RDWR, 0)
 	if err != nil {
 		return false, 0
 	}
@@ -133,6 +163,8 @@ func (d Dir) Running() (bool, int) {
 type state struct {
 	Ports  ports             `json:"ports"`
 	Tokens map[string]string `json:"tokens"`
+
+	RealNode bool `json:"realNode,omitempty"` // the cluster was made for a real node
 }
 
 type ports struct {

@@ -24,16 +24,20 @@ import (
 
 // users are the identities of the cluster's own parts, each with a token. The control plane's names are those that the API
 // server's bootstrap roles are bound to.
-var users = []struct{ name, groups string }{
+var users = []user{
 	{"admin", "system:masters"},
 	{"system:kube-controller-manager", ""},
 	{"system:kube-scheduler", ""},
 	{"localcluster-kubelet", "system:masters"},
+	{"system:node:" + NodeName, "system:nodes"},
+	{"system:kube-proxy", ""},
 }
 
-// serviceIP is where the kubernetes Service is: the first address of the range below.
+type user struct{ name, groups string }
+
+// ServiceRange is where Services get their addresses from, and serviceIP where the kubernetes Service is: at the first of them.
 const (
-	serviceRange = "10.96.0.0/16"
+	ServiceRange = "10.96.0.0/16"
 	serviceIP    = "10.96.0.1"
 )
 
@@ -72,7 +76,8 @@ func newToken() string {
 	return hex.EncodeToString(raw[:])
 }
 
-// makeKeys makes an authority, lets it sign one certificate for the API server, and forgets the authority's key.
+// makeKeys makes an authority, lets it sign two certificates of the API server, one to serve with and one to call kubelets with, and
+// forgets the authority's key.
 func (d Dir) makeKeys(now time.Time) error {
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -91,12 +96,25 @@ func (d Dir) makeKeys(now time.Time) error {
 	if err != nil {
 		return err
 	}
+	clientKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	client := &x509.Certificate{
+		SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: "kube-apiserver", Organization: []string{"system:masters"}},
+		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	clientDER, err := x509.CreateCertificate(rand.Reader, client, ca, clientKey.Public(), caKey)
+	if err != nil {
+		return err
+	}
 	serving := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "kube-apiserver"},
 		NotBefore: ca.NotBefore, NotAfter: ca.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		DNSNames:    []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(serviceIP)},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(serviceIP), net.ParseIP(NodeAddress)},
 	}
 	servingDER, err := x509.CreateCertificate(rand.Reader, serving, ca, key.Public(), caKey)
 	if err != nil {
@@ -109,6 +127,8 @@ func (d Dir) makeKeys(now time.Time) error {
 	return errors.Join(
 		writePEM(d.path("pki", "ca.crt"), "CERTIFICATE", caDER),
 		writePEM(d.path("pki", "apiserver.crt"), "CERTIFICATE", servingDER),
+		writePEM(d.path("pki", "kubelet-client.crt"), "CERTIFICATE", clientDER),
+		writeKey(d.path("pki", "kubelet-client.key"), clientKey),
 		writeKey(d.path("pki", "service-account.key"), serviceAccountKey),
 		writeKey(d.path("pki", "apiserver.key"), key), // last: its presence says that all are there
 	)

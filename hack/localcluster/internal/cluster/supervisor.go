@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -25,15 +26,23 @@ type Options struct {
 	APIServerPort   int     // 0 means the remembered one, or any
 	Nodes           int     // simulated nodes to have at least
 	PodReadySeconds float64 // from the start of a simulated pod's containers until it is Ready
-	Out             io.Writer
-	Ready           func() // called once everything is ready
+
+	RealNode         bool     // run a real node too; it takes the namespaces that package node makes
+	AdmissionPlugins []string // of the API server, besides the default ones; with a real node only
+
+	Out io.Writer `json:"-"`
+	// Use is called once everything is ready; the cluster ends when it returns. It has to return when ctx ends.
+	Use func(ctx context.Context) `json:"-"`
 }
 
-func (o Options) validate() error {
+// Validate says which flag is wrong.
+func (o Options) Validate() error {
 	switch {
 	case o.APIServerPort < 0 || o.APIServerPort > 65535:
 		return fmt.Errorf("--apiserver-port is %d: it must lie between 0 (any) and 65535", o.APIServerPort)
-	case o.Nodes < 1 || o.Nodes > 1000:
+	case o.RealNode && (o.Nodes < 0 || o.Nodes > 1000):
+		return fmt.Errorf("--nodes is %d: it must lie between 0 and 1000", o.Nodes)
+	case !o.RealNode && (o.Nodes < 1 || o.Nodes > 1000):
 		return fmt.Errorf("--nodes is %d: it must lie between 1 and 1000", o.Nodes)
 	case !(o.PodReadySeconds >= 0 && o.PodReadySeconds <= 86400):
 		return fmt.Errorf("--pod-ready-seconds is %g: it must lie between 0 and 86400", o.PodReadySeconds)
@@ -53,14 +62,19 @@ type supervisor struct {
 
 // Up runs the cluster until ctx ends, Stop is asked for, or a component cannot be kept running, which is an error.
 func Up(ctx context.Context, dir Dir, opts Options) error {
-	if err := opts.validate(); err != nil {
+	if err := opts.Validate(); err != nil {
 		return err
 	}
-	lock, err := dir.lock()
+	lock, err := dir.Lock()
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
+	return Run(ctx, dir, opts)
+}
+
+// Run is Up for a caller that holds the lock of the directory and has validated the options.
+func Run(ctx context.Context, dir Dir, opts Options) error {
 	s, err := dir.prepare(opts)
 	if err != nil {
 		return err
@@ -77,20 +91,25 @@ func Up(ctx context.Context, dir Dir, opts Options) error {
 		return err
 	}
 	defer control.Close()
-	defer sup.stop()
+	if !opts.RealNode { // its parts end with their namespaces, at once
+		defer sup.stop()
+	}
 
-	if err := sup.bringUp(ctx, dir.components(s.Ports, opts)); err != nil {
+	components := dir.components(s.Ports, opts)
+	if opts.RealNode {
+		components = append(components, dir.nodeComponents()...)
+	}
+	if err := sup.bringUp(ctx, components); err != nil {
 		if ctx.Err() != nil {
 			return cmp.Or(failure(ctx), errors.New("stopped before it was ready"))
 		}
 		return err
 	}
 	fmt.Fprintf(opts.Out, "Ready in %.1f s.\n", time.Since(sup.began).Seconds())
-	opts.Ready()
 	if err := writeFile(dir.ReadyFile(), ""); err != nil {
 		return err
 	}
-	<-ctx.Done()
+	opts.Use(ctx)
 	return failure(ctx)
 }
 
@@ -108,6 +127,15 @@ func (d Dir) prepare(opts Options) (state, error) {
 	s, err := d.loadState()
 	if err != nil {
 		return s, err
+	}
+	if s.RealNode && !opts.RealNode {
+		return s, fmt.Errorf("%s holds a cluster with a real node: choose another --data-dir, or remove it", d)
+	}
+	s.RealNode = opts.RealNode
+	if opts.RealNode {
+		if err := d.writeNodeFiles(); err != nil {
+			return s, err
+		}
 	}
 	if err := choosePorts(&s.Ports, opts.APIServerPort); err != nil {
 		return s, err
@@ -144,7 +172,7 @@ func (s *supervisor) bringUp(ctx context.Context, components []component) error 
 	for _, c := range components {
 		byName[c.name] = c
 	}
-	for _, wave := range [][]string{{Etcd, APIServer}, {ControllerManager, Scheduler, Kubelet}} {
+	for _, wave := range waves(s.opts) {
 		for _, name := range wave {
 			s.launch(byName[name])
 		}
@@ -161,8 +189,25 @@ func (s *supervisor) bringUp(ctx context.Context, components []component) error 
 				return err
 			}
 		}
+		if slices.Contains(wave, Containerd) {
+			if err := LoadImages(ctx, s.dir.NodePath("pause.tar")); err != nil {
+				return err
+			}
+		}
 	}
 	return s.await(ctx, "nodes", func() error { return s.usable(ctx) })
+}
+
+// waves are the components to start, those of a wave at once.
+func waves(opts Options) [][]string {
+	if !opts.RealNode {
+		return [][]string{{Etcd, APIServer}, {ControllerManager, Scheduler, Kubelet}}
+	}
+	all := [][]string{{Etcd, APIServer, Containerd}, {ControllerManager, Scheduler, KubeProxy, NodeKubelet}}
+	if opts.Nodes > 0 {
+		all = append(all, []string{Kubelet})
+	}
+	return all
 }
 
 // await reports a part as soon as it is ready.
@@ -194,7 +239,7 @@ func (s *supervisor) say(format string, args ...any) {
 
 func (s *supervisor) createNodes(ctx context.Context) error {
 	for i := range s.opts.Nodes {
-		if err := s.api.createNode(ctx, i+1); err != nil {
+		if err := s.api.createNode(ctx, i+1, s.opts.RealNode); err != nil {
 			return fmt.Errorf("create node-%d: %w", i+1, err)
 		}
 	}
@@ -208,8 +253,12 @@ func (s *supervisor) usable(ctx context.Context) error {
 		return err
 	}
 	var missing []string
+	if s.opts.RealNode && !slices.ContainsFunc(nodes, func(n node) bool { return n.Metadata.Name == NodeName }) {
+		missing = append(missing, NodeName)
+	}
 	for _, n := range nodes {
-		if _, runs := n.Metadata.Labels[HeartbeatLabel]; runs && !n.usable() {
+		_, runs := n.Metadata.Labels[HeartbeatLabel]
+		if (runs || n.Metadata.Name == NodeName) && !n.usable() {
 			missing = append(missing, n.Metadata.Name)
 		}
 	}
@@ -224,6 +273,13 @@ func (s *supervisor) usable(ctx context.Context) error {
 func (s *supervisor) ask(ctx context.Context, url string) error {
 	if url == "" {
 		return nil
+	}
+	if socket, ok := strings.CutPrefix(url, "unix:"); ok {
+		conn, err := net.DialTimeout("unix", socket, 5*time.Second)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -261,17 +317,48 @@ func (s *supervisor) stop() {
 func (s *supervisor) restart(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready within %s", startTimeout))
 	defer cancel()
-	for _, c := range s.children {
-		if c.name == name {
-			if err := c.restart(ctx, s.ask); err != nil {
-				return err
-			}
-		}
+	named, err := s.child(name)
+	if err != nil {
+		return err
+	}
+	if named.isHalted() {
+		return fmt.Errorf("%s is stopped: start the node first, with 'localcluster node start %s'", name, NodeName)
+	}
+	if err := named.restart(ctx, s.ask); err != nil {
+		return err
 	}
 	for _, c := range s.children {
+		if c.isHalted() {
+			continue
+		}
 		if err := poll(ctx, 50*time.Millisecond, func() error { return s.ask(ctx, c.health) }); err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
 	return nil
+}
+
+// setHalted kills a component and keeps it from running, or lets it run again.
+func (s *supervisor) setHalted(name string, halted bool) error {
+	c, err := s.child(name)
+	if err != nil {
+		return err
+	}
+	if halted {
+		c.halt()
+	} else {
+		c.resume()
+	}
+	return nil
+}
+
+func (s *supervisor) child(name string) (*child, error) {
+	var names []string
+	for _, c := range s.children {
+		if c.name == name {
+			return c, nil
+		}
+		names = append(names, c.name)
+	}
+	return nil, fmt.Errorf("this cluster has no %s; it has: %s", name, strings.Join(names, ", "))
 }
