@@ -196,6 +196,8 @@ evictionHard: {memory.available: 10Mi, nodefs.available: 0%%, imagefs.available:
 failCgroupV1: false
 failSwapOn: false
 imageGCHighThresholdPercent: 100
+# An image may have been both loaded and pulled under another name.
+imagePullCredentialsVerificationPolicy: NeverVerify
 localStorageCapacityIsolation: false
 makeIPTablesUtilChains: false
 maxPods: 250
