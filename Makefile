@@ -76,6 +76,10 @@ test-integration: test-needs build cluster-binary ## Tests on the local cluster
 	cd hack/localcluster && CGO_ENABLED=0 go test -trimpath -count=1 \
 		./internal/... ./test
 
+.PHONY: e2e
+e2e: test-needs node-binary ## The product on a real node, measured (Linux, root)
+	hack/e2e/run.sh
+
 .PHONY: test-needs
 test-needs: ## Install what the tests need (Redis, PostgreSQL, RabbitMQ, Prometheus, Node.js, Celery)
 	hack/test-needs.sh

@@ -16,6 +16,10 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/queuescaler/queuescaler/api/v1alpha1"
 )
 
 // Write is one successful write, in the order in which the API server answered.
@@ -57,6 +61,11 @@ type event struct {
 	Request  json.RawMessage `json:"requestObject"`
 	Response json.RawMessage `json:"responseObject"`
 }
+
+// Interval is a span of time.
+type Interval struct{ From, To time.Time }
+
+func (i Interval) contains(t time.Time) bool { return !t.Before(i.From) && t.Before(i.To) }
 
 var writing = []string{"create", "update", "patch", "delete", "deletecollection"}
 
@@ -101,4 +110,36 @@ func read(from io.Reader, into []Write) ([]Write, error) {
 			Request: e.Request, Object: e.Response,
 		})
 	}
+}
+
+// Lent tells, of each slot's pod of a namespace, by its UID, when it was lent: from the write that lent it to the one that told it to
+// drain or deleted it. To is far in the future where it still is. A slot that was never lent has no interval.
+func Lent(writes []Write, namespace string) map[string][]Interval {
+	out := map[string][]Interval{}
+	role := map[string]string{}
+	for _, w := range writes {
+		resource, _, _ := strings.Cut(w.Resource, "/")
+		if resource != "pods" || w.Namespace != namespace {
+			continue
+		}
+		var pod corev1.Pod
+		if json.Unmarshal(w.Object, &pod) != nil || pod.Labels[v1alpha1.LabelSlot] == "" {
+			continue // what an eviction or a binding is answered with is no pod
+		}
+		uid, was, is := string(pod.UID), role[string(pod.UID)], pod.Labels[v1alpha1.LabelRole]
+		if pod.DeletionTimestamp != nil {
+			is = "deleted"
+		}
+		role[uid] = is
+		spans := out[uid]
+		switch {
+		case spans == nil:
+			out[uid] = []Interval{}
+		case was != v1alpha1.RoleActive && is == v1alpha1.RoleActive:
+			out[uid] = append(spans, Interval{From: w.Time, To: w.Time.AddDate(100, 0, 0)})
+		case was == v1alpha1.RoleActive && is != v1alpha1.RoleActive:
+			spans[len(spans)-1].To = w.Time
+		}
+	}
+	return out
 }

@@ -21,11 +21,6 @@ import (
 	"github.com/queuescaler/queuescaler/internal/rollout"
 )
 
-// Interval is a span of time.
-type Interval struct{ From, To time.Time }
-
-func (i Interval) contains(t time.Time) bool { return !t.Before(i.From) && t.Before(i.To) }
-
 // Circumstances are what the audit log does not tell.
 type Circumstances struct {
 	// Operator is the operator's user name.

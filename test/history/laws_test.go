@@ -222,3 +222,23 @@ func TestReadTakesSuccessfulWritesOnly(t *testing.T) {
 		t.Error("a line that is no JSON is no error")
 	}
 }
+
+func TestLent(t *testing.T) {
+	l := began(t)
+	l.slot("replicaset-controller", "create", "slot-x", "a", v1alpha1.RoleStandby)
+	l.slot(us, "patch", "slot-x", "a", v1alpha1.RoleActive)
+	from := l.now
+	l.slot("kubelet", "patch", "slot-x", "a", v1alpha1.RoleActive)
+	l.slot(us, "patch", "slot-x", "a", v1alpha1.RoleDraining)
+	to := l.now
+	writes, err := read(&l.log, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := Lent(writes, "shop")["uid-1"]; len(got) != 1 || !got[0].From.Equal(from) || !got[0].To.Equal(to) {
+		t.Errorf("lent %v, want from %s to %s", got, from, to)
+	}
+	if got := Lent(writes, "elsewhere"); len(got) != 0 {
+		t.Errorf("slots of another namespace: %v", got)
+	}
+}

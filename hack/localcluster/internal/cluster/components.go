@@ -98,13 +98,26 @@ func (d Dir) apiServerArgs(p ports, opts Options) []string {
 	)
 }
 
-// auditPolicy records who did what to which object and what came of it, and no bodies.
-const auditPolicy = `apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-- level: Metadata
+// auditPolicy records who did what to which object and what came of it. With a real node it records too what was written to the
+// objects that the operator's laws are about, so that its part can be judged: see test/history.
+func auditPolicy(opts Options) string {
+	policy := "apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules:\n"
+	if opts.RealNode {
+		policy += `- level: RequestResponse
+  verbs: [create, update, patch, delete, deletecollection]
+  omitManagedFields: true
+  resources:
+  - {group: apps, resources: [deployments, deployments/status, deployments/scale, replicasets, replicasets/status]}
+  - {group: "", resources: [pods, pods/status]}
+  - {group: capacity.queuescaler.io, resources: [queuescalers, queuescalers/status]}
+- level: RequestResponse
+  verbs: [create, update, patch]
+  resources: [{group: coordination.k8s.io, resources: [leases]}]
+  namespaces: [queuescaler-system]
 `
+	}
+	return policy + "- level: Metadata\n"
+}
 
 func (d Dir) controllerManagerArgs(p ports) []string {
 	return []string{

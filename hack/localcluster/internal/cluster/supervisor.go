@@ -149,7 +149,7 @@ func (d Dir) prepare(opts Options) (state, error) {
 		}
 	}
 	return s, errors.Join(
-		writeFile(d.path("audit-policy.yaml"), auditPolicy),
+		writeFile(d.path("audit-policy.yaml"), auditPolicy(opts)),
 		writeFile(d.path("scheduler.yaml"), d.schedulerConfig()),
 		d.saveState(s),
 	)

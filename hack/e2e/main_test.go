@@ -1,0 +1,211 @@
+//go:build e2e
+
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package e2e tests QueueScaler on a real node: containers, the operator in the cluster as config/default ships it, and real queue
+// servers. `make e2e` runs it, in a cluster that exists for it alone: see hack/localcluster.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/clientcmd"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/hack/e2e/brokers"
+	"github.com/queuescaler/queuescaler/hack/e2e/image"
+	"github.com/queuescaler/queuescaler/test/history"
+)
+
+const (
+	// operatorNamespace and operatorUser are those of config/default.
+	operatorNamespace = "queuescaler-system"
+	operatorUser      = "system:serviceaccount:" + operatorNamespace + ":queuescaler"
+)
+
+// shared is what all tests use.
+var shared struct {
+	// root is the project's directory, address the node's.
+	root, address string
+	client        client.WithWatch
+	nats          brokers.Start
+}
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "Error:", err)
+		os.Exit(1)
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	shared.root, shared.address = os.Getenv("QUEUESCALER_ROOT"), os.Getenv("LOCALCLUSTER_NODE_ADDRESS")
+	if shared.root == "" || shared.address == "" {
+		return 1, errors.New("these tests run on a real node of their own: make e2e (Linux, as root)")
+	}
+	dir, err := os.MkdirTemp("", "queuescaler-e2e-")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	if err := connect(); err != nil {
+		return 1, err
+	}
+	if err := loadImages(dir); err != nil {
+		return 1, err
+	}
+	nats, err := brokers.BuildNATS(dir)
+	if err != nil {
+		return 1, err
+	}
+	shared.nats = brokers.NATS(nats)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	if err := install(ctx); err != nil {
+		return 1, err
+	}
+	code = m.Run()
+	return code, errors.Join(noPanic(), noLawBroken())
+}
+
+func connect() error {
+	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
+	if err != nil {
+		return err
+	}
+	config.QPS = -1 // tests must not wait for their own client
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	shared.client, err = client.NewWithWatch(config, client.Options{Scheme: scheme})
+	return err
+}
+
+// loadImages makes the operator's image by the recipe of its Dockerfile, and that of the workloads, and gives them to the node.
+func loadImages(dir string) error {
+	operator, err := image.Operator(shared.root, dir)
+	if err != nil {
+		return err
+	}
+	workload, err := image.Workload(shared.root, dir)
+	if err != nil {
+		return err
+	}
+	files := []string{filepath.Join(dir, "operator.tar"), filepath.Join(dir, "workload.tar")}
+	if err := errors.Join(image.Write(files[0], image.OperatorName, operator), image.Write(files[1], image.WorkloadName, workload)); err != nil {
+		return err
+	}
+	_, err = localcluster(context.Background(), append([]string{"image", "load"}, files...)...)
+	return err
+}
+
+// install applies config/default as it is, and waits until every replica of the operator is ready.
+func install(ctx context.Context) error {
+	for _, args := range [][]string{
+		{"apply", "-k", filepath.Join(shared.root, "config", "default")},
+		{"apply", "-k", filepath.Join(shared.root, "config", "rollback")},
+		{"-n", operatorNamespace, "rollout", "status", "deployment/queuescaler", "--timeout=3m"},
+	} {
+		if _, err := kubectl(ctx, args...); err != nil {
+			describe := append([]string{"-n", operatorNamespace}, "describe", "pods")
+			pods, _ := kubectl(ctx, describe...)
+			return fmt.Errorf("%w\n%s", err, pods)
+		}
+	}
+	return nil
+}
+
+func kubectl(ctx context.Context, args ...string) (string, error) {
+	return localcluster(ctx, append([]string{"kubectl"}, args...)...)
+}
+
+func localcluster(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(shared.root, "bin", "localcluster"), args...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errOut.String()))
+	}
+	return out.String(), nil
+}
+
+// noPanic looks for one in the logs of the operator's containers, those that ended before too.
+func noPanic() error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var pods corev1.PodList
+	if err := shared.client.List(ctx, &pods, client.InNamespace(operatorNamespace)); err != nil {
+		return err
+	}
+	if len(pods.Items) == 0 {
+		return errors.New("there is no pod of the operator")
+	}
+	for _, pod := range pods.Items {
+		for _, which := range []string{"--previous=false", "--previous=true"} {
+			text, err := kubectl(ctx, "-n", operatorNamespace, "logs", pod.Name, which)
+			if err != nil && which == "--previous=false" {
+				return err
+			}
+			if i := strings.Index(text, "panic"); i >= 0 {
+				return fmt.Errorf("the log of %s has a panic: %s", pod.Name, text[i:min(len(text), i+2000)])
+			}
+		}
+	}
+	return nil
+}
+
+// noLawBroken judges all that the operator ever wrote.
+func noLawBroken() error {
+	writes, err := auditLog()
+	if err != nil {
+		return err
+	}
+	broken, err := history.Judge(writes, history.Circumstances{Operator: operatorUser, WritesPerMinute: 240})
+	if err != nil {
+		return err
+	}
+	ours := 0
+	for _, w := range writes {
+		if w.User == operatorUser {
+			ours++
+		}
+	}
+	if ours == 0 {
+		return errors.New("the audit log has no write of the operator")
+	}
+	fmt.Printf("%d writes in the audit log, %d by the operator: %d break a law\n", len(writes), ours, len(broken))
+	var errs []error
+	for _, v := range broken {
+		errs = append(errs, errors.New(v.String()))
+	}
+	return errors.Join(errs...)
+}
+
+func auditLog() ([]history.Write, error) {
+	dir := os.Getenv("LOCALCLUSTER_DATA_DIR")
+	before, err := filepath.Glob(filepath.Join(dir, "audit-*.log"))
+	if err != nil {
+		return nil, err
+	}
+	return history.Read(append(before, filepath.Join(dir, "audit.log"))...)
+}
