@@ -12,5 +12,5 @@ bin=$QUEUESCALER_ROOT/bin
 go mod download
 go test -c -tags e2e -o "$bin/e2e.test" .
 export GOPROXY=off
-exec "$bin/localcluster" run --node --data-dir="$QUEUESCALER_ROOT/.localcluster-e2e" -- \
+exec "$bin/localcluster" run --node --nodes=1 --data-dir="$QUEUESCALER_ROOT/.localcluster-e2e" -- \
 	"$bin/e2e.test" -test.v -test.timeout=40m "$@"

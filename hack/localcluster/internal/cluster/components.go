@@ -88,7 +88,7 @@ func (d Dir) apiServerArgs(p ports, opts Options) []string {
 		"--token-auth-file="+d.path("tokens.csv"),
 		"--service-cluster-ip-range="+ServiceRange,
 		"--enable-admission-plugins=OwnerReferencesPermissionEnforcement", // some clusters have it on
-		"--allow-privileged=true", // pod security admission is what restricts
+		"--allow-privileged=true",                                         // pod security admission is what restricts
 		// Benchmarks run 1,000 scalers against it.
 		"--max-requests-inflight=3000",
 		"--max-mutating-requests-inflight=1500",
