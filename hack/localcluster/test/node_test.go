@@ -92,7 +92,7 @@ func TestNode(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = cmd.Wait() // it was killed
-		eventually(t, func() error { return errors.Join(leftProcesses(t, dir), leftOnMachine(t, dir, before)) })
+		eventually(t, func() error { return errors.Join(leftProcesses(t, dir), leftOnMachine(t, before)) })
 
 		// Cgroups and files are removed by the next run, whose command's exit code is passed on.
 		_, err := localcluster(t, dir, "run", "--node", "--data-dir="+dir, "--", "sh", "-c", "exit 7")
@@ -187,7 +187,8 @@ func exitCode(err error) int {
 	return 0
 }
 
-// machineState is what a node might leave on the machine besides processes, cgroups and files: interfaces and network namespaces.
+// machineState is what a node might leave on the machine besides processes, cgroups and files: interfaces, named network namespaces
+// and mounts.
 func machineState(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -202,21 +203,19 @@ func machineState(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for line := range strings.Lines(readFile(t, "/proc/self/mountinfo")) {
+		all = append(all, "mount "+strings.TrimSpace(line))
+	}
 	return append(all, named...)
 }
 
-// leftOnMachine says which interfaces and network namespaces are new, and which mounts are the node's.
-func leftOnMachine(t *testing.T, dir string, before []string) error {
+// leftOnMachine says what is new of the machine's state.
+func leftOnMachine(t *testing.T, before []string) error {
 	t.Helper()
 	var left []string
 	for _, now := range machineState(t) {
 		if !slices.Contains(before, now) {
 			left = append(left, now)
-		}
-	}
-	for line := range strings.Lines(readFile(t, "/proc/self/mountinfo")) {
-		if strings.Contains(line, dir) || strings.Contains(line, "/var/lib/kubelet") || strings.Contains(line, "/run/containerd") {
-			left = append(left, "mount "+line)
 		}
 	}
 	return leftover(left)
@@ -261,7 +260,7 @@ func leftover(left []string) error {
 // nothingLeft fails unless all of the node is gone at once.
 func nothingLeft(t *testing.T, dir string, before []string) {
 	t.Helper()
-	if err := errors.Join(leftProcesses(t, dir), leftOnMachine(t, dir, before), leftCgroups(t, dir)); err != nil {
+	if err := errors.Join(leftProcesses(t, dir), leftOnMachine(t, before), leftCgroups(t, dir)); err != nil {
 		t.Error(err)
 	}
 	for _, file := range []string{"node", "ready"} {
