@@ -60,7 +60,6 @@ func runCommand(dataDir *string) *cobra.Command {
 	flags.BoolVar(&opts.RealNode, "node", false, "with a real node; required")
 	flags.IntVar(&opts.Nodes, "nodes", 0, "simulated nodes besides, tainted "+cluster.SimulatedLabel)
 	flags.Float64Var(&opts.PodReadySeconds, "pod-ready-seconds", 1, "how long simulated pods take to be Ready")
-	flags.StringSliceVar(&opts.AdmissionPlugins, "enable-admission-plugins", nil, "admission plugins of the API server besides its default ones")
 	return cmd
 }
 

@@ -53,7 +53,7 @@ func TestNode(t *testing.T) {
 
 	t.Run("use", func(t *testing.T) {
 		dir := t.TempDir()
-		if out, err := nodeCommand(dir, image, "use", "--nodes=1", "--enable-admission-plugins=OwnerReferencesPermissionEnforcement").CombinedOutput(); err != nil {
+		if out, err := nodeCommand(dir, image, "use", "--nodes=1").CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
 		nothingLeft(t, dir, before)
@@ -312,7 +312,7 @@ func testOnNode(t *testing.T, dir string) {
 	})
 	t.Run("simulated node", func(t *testing.T) { testBesideSimulated(t, dir) })
 	t.Run("registry", func(t *testing.T) { testRegistry(t, dir) })
-	t.Run("admission plugin", func(t *testing.T) { testOwnerReferences(t, dir) })
+	t.Run("admission plugins", func(t *testing.T) { testAdmission(t, dir) })
 	t.Run("restarts", func(t *testing.T) { testNodeRestarts(t, dir) })
 	t.Run("node loss", func(t *testing.T) { testRealNodeLoss(t, dir) })
 }
@@ -453,8 +453,14 @@ func descriptor(mediaType string, content []byte) string {
 	return fmt.Sprintf(`{"mediaType": %q, "digest": %q, "size": %d}`, mediaType, digest(content), len(content))
 }
 
-// testOwnerReferences sees that the API server has the plugin that the flag names.
-func testOwnerReferences(t *testing.T, dir string) {
+// testAdmission sees that the plugins of a cluster without a real node are on beside NodeRestriction.
+func testAdmission(t *testing.T, dir string) {
+	out, err := localcluster(t, dir, "kubectl", "--kubeconfig="+filepath.Join(dir, "pki", "system:node:"+cluster.NodeName+".kubeconfig"),
+		"label", "node", cluster.NodeName, "node-restriction.kubernetes.io/a=b")
+	if err == nil || !strings.Contains(out, "is not allowed to modify labels") {
+		t.Errorf("the node labels itself: %v, %q", err, out)
+	}
+
 	kubectl(t, dir, "create", "role", "configmaps", "--verb=create", "--resource=configmaps")
 	kubectl(t, dir, "create", "rolebinding", "configmaps", "--role=configmaps", "--serviceaccount=default:default")
 	token := strings.TrimSpace(kubectl(t, dir, "create", "token", "default"))
@@ -464,7 +470,7 @@ func testOwnerReferences(t *testing.T, dir string) {
 	if err := os.WriteFile(path, []byte(owned), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := localcluster(t, dir, "kubectl", "create", "-f", path, "--token="+token)
+	out, err = localcluster(t, dir, "kubectl", "create", "-f", path, "--token="+token)
 	if err == nil || !strings.Contains(out, "cannot set blockOwnerDeletion") {
 		t.Errorf("an owner reference without the right to it: %v, %q", err, out)
 	}

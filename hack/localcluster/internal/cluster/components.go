@@ -75,7 +75,7 @@ func (d Dir) apiServerArgs(p ports, opts Options) []string {
 		"--authorization-mode=RBAC",
 	}
 	if opts.RealNode {
-		reach = d.apiServerNodeArgs(opts)
+		reach = d.apiServerNodeArgs()
 	}
 	return append(reach,
 		"--etcd-servers=http://"+localAddress(p.EtcdClient),
@@ -87,7 +87,8 @@ func (d Dir) apiServerArgs(p ports, opts Options) []string {
 		"--service-account-signing-key-file="+d.path("pki", "service-account.key"),
 		"--token-auth-file="+d.path("tokens.csv"),
 		"--service-cluster-ip-range="+ServiceRange,
-		"--allow-privileged=true", // pod security admission is what restricts
+		"--enable-admission-plugins=OwnerReferencesPermissionEnforcement", // some clusters have it on
+		"--allow-privileged=true",                                         // pod security admission is what restricts
 		// Benchmarks run 1,000 scalers against it.
 		"--max-requests-inflight=3000",
 		"--max-mutating-requests-inflight=1500",

@@ -114,12 +114,12 @@ func (d Dir) nodeComponents() []component {
 }
 
 // apiServerNodeArgs make the API server reachable for pods, and the node's faults quick.
-func (d Dir) apiServerNodeArgs(opts Options) []string {
+func (d Dir) apiServerNodeArgs() []string {
 	return []string{
 		"--bind-address=0.0.0.0",
 		"--advertise-address=" + NodeAddress,
 		"--authorization-mode=Node,RBAC",
-		"--enable-admission-plugins=" + strings.Join(append([]string{"NodeRestriction"}, opts.AdmissionPlugins...), ","),
+		"--enable-admission-plugins=NodeRestriction", // besides those that the others have
 		"--default-not-ready-toleration-seconds=5",
 		"--default-unreachable-toleration-seconds=5",
 		"--kubelet-preferred-address-types=InternalIP",

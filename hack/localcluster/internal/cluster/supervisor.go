@@ -27,8 +27,7 @@ type Options struct {
 	Nodes           int     // simulated nodes to have at least
 	PodReadySeconds float64 // from the start of a simulated pod's containers until it is Ready
 
-	RealNode         bool     // run a real node too; it takes the namespaces that package node makes
-	AdmissionPlugins []string // of the API server, besides the default ones; with a real node only
+	RealNode bool // run a real node too; it takes the namespaces that package node makes
 
 	Out io.Writer `json:"-"`
 	// Use is called once everything is ready; the cluster ends when it returns. It has to return when ctx ends.
