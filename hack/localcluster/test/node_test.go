@@ -417,7 +417,7 @@ func registryOf(t *testing.T, path string) http.Handler {
 	files := map[string][]byte{}
 	for archive := tar.NewReader(strings.NewReader(readFile(t, path))); ; {
 		header, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
