@@ -10,6 +10,8 @@ IMG ?= queuescaler/queuescaler:latest
 # The kubectl of install, deploy, uninstall and undeploy: it talks to your cluster.
 KUBECTL ?= kubectl
 DOCKER ?= docker
+# What the local cluster is built from: where it can have a real node, with one.
+CLUSTER := $(if $(filter Linux-0,$(shell uname)-$(shell id -u)),node-binary,cluster-binary)
 # How many QueueScalers bench-reaction runs.
 SCALERS ?= 100
 
@@ -69,11 +71,11 @@ test-unit: test-needs ## Tests that need no cluster
 
 # One package at a time (-p 1): most start a cluster.
 .PHONY: test-integration
-test-integration: test-needs build cluster-binary ## Tests on the local cluster
+test-integration: test-needs build $(CLUSTER) ## Tests on the local cluster
 	go test -tags integration -count=1 -p 1 -timeout 20m ./test/...
 	cd hack/demo && go test -count=1 -timeout 20m ./...
 	cd hack/e2e && go test -count=1 -p 1 -timeout 20m ./...
-	cd hack/localcluster && CGO_ENABLED=0 go test -trimpath -count=1 \
+	cd hack/localcluster && CGO_ENABLED=0 go test -trimpath -count=1 -timeout 20m \
 		./internal/... ./test
 
 .PHONY: e2e

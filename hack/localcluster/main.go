@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command localcluster runs a Kubernetes control plane with simulated nodes on this machine, for tests and for trying things
-// out. It needs no containers, no privileges and no network.
+// out. It needs no containers, no privileges and no network. As root on Linux it can have a real node besides.
 package main
 
 import (
@@ -48,7 +48,7 @@ func main() {
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "localcluster",
-		Short:         "Run Kubernetes with simulated nodes on this machine",
+		Short:         "Run Kubernetes on this machine, with simulated nodes or a real one",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

@@ -92,7 +92,7 @@ func TestNode(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = cmd.Wait() // it was killed
-		eventually(t, func() error { return errors.Join(leftProcesses(t, dir), leftOnMachine(t, dir, before)) })
+		eventually(t, func() error { return errors.Join(leftProcesses(t, dir), leftOnMachine(t, before)) })
 
 		// Cgroups and files are removed by the next run, whose command's exit code is passed on.
 		_, err := localcluster(t, dir, "run", "--node", "--data-dir="+dir, "--", "sh", "-c", "exit 7")
@@ -187,7 +187,8 @@ func exitCode(err error) int {
 	return 0
 }
 
-// machineState is what a node might leave on the machine besides processes, cgroups and files: interfaces and network namespaces.
+// machineState is what a node might leave on the machine besides processes, cgroups and files: interfaces, named network namespaces
+// and mounts.
 func machineState(t *testing.T) []string {
 	t.Helper()
 	var all []string
@@ -202,21 +203,19 @@ func machineState(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for line := range strings.Lines(readFile(t, "/proc/self/mountinfo")) {
+		all = append(all, "mount "+strings.TrimSpace(line))
+	}
 	return append(all, named...)
 }
 
-// leftOnMachine says which interfaces and network namespaces are new, and which mounts are the node's.
-func leftOnMachine(t *testing.T, dir string, before []string) error {
+// leftOnMachine says what is new of the machine's state.
+func leftOnMachine(t *testing.T, before []string) error {
 	t.Helper()
 	var left []string
 	for _, now := range machineState(t) {
 		if !slices.Contains(before, now) {
 			left = append(left, now)
-		}
-	}
-	for line := range strings.Lines(readFile(t, "/proc/self/mountinfo")) {
-		if strings.Contains(line, dir) || strings.Contains(line, "/var/lib/kubelet") || strings.Contains(line, "/run/containerd") {
-			left = append(left, "mount "+line)
 		}
 	}
 	return leftover(left)
@@ -261,7 +260,7 @@ func leftover(left []string) error {
 // nothingLeft fails unless all of the node is gone at once.
 func nothingLeft(t *testing.T, dir string, before []string) {
 	t.Helper()
-	if err := errors.Join(leftProcesses(t, dir), leftOnMachine(t, dir, before), leftCgroups(t, dir)); err != nil {
+	if err := errors.Join(leftProcesses(t, dir), leftOnMachine(t, before), leftCgroups(t, dir)); err != nil {
 		t.Error(err)
 	}
 	for _, file := range []string{"node", "ready"} {
@@ -313,7 +312,7 @@ func testOnNode(t *testing.T, dir string) {
 	})
 	t.Run("simulated node", func(t *testing.T) { testBesideSimulated(t, dir) })
 	t.Run("registry", func(t *testing.T) { testRegistry(t, dir) })
-	t.Run("admission plugin", func(t *testing.T) { testOwnerReferences(t, dir) })
+	t.Run("admission plugins", func(t *testing.T) { testAdmission(t, dir) })
 	t.Run("restarts", func(t *testing.T) { testNodeRestarts(t, dir) })
 	t.Run("node loss", func(t *testing.T) { testRealNodeLoss(t, dir) })
 }
@@ -418,7 +417,7 @@ func registryOf(t *testing.T, path string) http.Handler {
 	files := map[string][]byte{}
 	for archive := tar.NewReader(strings.NewReader(readFile(t, path))); ; {
 		header, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -454,8 +453,14 @@ func descriptor(mediaType string, content []byte) string {
 	return fmt.Sprintf(`{"mediaType": %q, "digest": %q, "size": %d}`, mediaType, digest(content), len(content))
 }
 
-// testOwnerReferences sees that the API server has the admission plugin for it, which not every cluster has.
-func testOwnerReferences(t *testing.T, dir string) {
+// testAdmission sees that the plugins of a cluster without a real node are on beside NodeRestriction.
+func testAdmission(t *testing.T, dir string) {
+	out, err := localcluster(t, dir, "kubectl", "--kubeconfig="+filepath.Join(dir, "pki", "system:node:"+cluster.NodeName+".kubeconfig"),
+		"label", "node", cluster.NodeName, "node-restriction.kubernetes.io/a=b")
+	if err == nil || !strings.Contains(out, "is not allowed to modify labels") {
+		t.Errorf("the node labels itself: %v, %q", err, out)
+	}
+
 	kubectl(t, dir, "create", "role", "configmaps", "--verb=create", "--resource=configmaps")
 	kubectl(t, dir, "create", "rolebinding", "configmaps", "--role=configmaps", "--serviceaccount=default:default")
 	token := strings.TrimSpace(kubectl(t, dir, "create", "token", "default"))
@@ -465,7 +470,7 @@ func testOwnerReferences(t *testing.T, dir string) {
 	if err := os.WriteFile(path, []byte(owned), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := localcluster(t, dir, "kubectl", "create", "-f", path, "--token="+token)
+	out, err = localcluster(t, dir, "kubectl", "create", "-f", path, "--token="+token)
 	if err == nil || !strings.Contains(out, "cannot set blockOwnerDeletion") {
 		t.Errorf("an owner reference without the right to it: %v, %q", err, out)
 	}

@@ -119,7 +119,7 @@ func (d Dir) apiServerNodeArgs() []string {
 		"--bind-address=0.0.0.0",
 		"--advertise-address=" + NodeAddress,
 		"--authorization-mode=Node,RBAC",
-		"--enable-admission-plugins=NodeRestriction",
+		"--enable-admission-plugins=NodeRestriction", // besides those that the others have
 		"--default-not-ready-toleration-seconds=5",
 		"--default-unreachable-toleration-seconds=5",
 		"--kubelet-preferred-address-types=InternalIP",
