@@ -86,9 +86,10 @@ type QueueScalerReconciler struct {
 // +kubebuilder:rbac:groups=capacity.queuescaler.io,resources=queuescalers,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=capacity.queuescaler.io,resources=queuescalers/status,verbs=patch
 // +kubebuilder:rbac:groups=capacity.queuescaler.io,resources=queuescalers/finalizers,verbs=update
-// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch
 // +kubebuilder:rbac:groups=apps,resources=deployments/scale,verbs=update
-// +kubebuilder:rbac:groups=apps,resources=replicasets;controllerrevisions,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=replicasets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;list;watch;create;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=secrets;configmaps;persistentvolumeclaims;serviceaccounts;namespaces,verbs=get

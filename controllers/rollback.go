@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +19,13 @@ import (
 	"github.com/queuescaler/queuescaler/internal/rollout"
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
+
+// notPermitted is why a rollback is not carried out in a cluster where nobody gave the operator the right.
+const notPermitted = "the operator may not patch this Deployment. Who installed it gives it the right with kubectl apply -k config/rollback, " +
+	"or an admission policy forbids it"
+
+// askAgainAfter is how long the API server is not asked again after it has forbidden a rollback.
+const askAgainAfter = 10 * time.Second
 
 // rollBack patches the target's template back to the known-good revision's, and nothing else, once for each revision: that it is
 // to be done is stored first, so that a crash in between leads to no second one.
@@ -51,10 +59,19 @@ func (r *QueueScalerReconciler) rollBack(ctx context.Context, seen *decision.Obs
 	if running == nil || live.UID != seen.Target.UID || rollout.Digest(&live.Spec.Template) != rollout.Digest(&running.Spec.Template) {
 		return nil // somebody changed it just now: the next look decides anew
 	}
-	if err := r.putTemplate(ctx, live, template); err != nil {
-		if apierrors.IsConflict(err) {
-			return fmt.Errorf("deployment %s was written by somebody else while it was to be rolled back", live.Name)
-		}
+	if seen.Now.Before(s.mayRollBackAt) {
+		b.Refused = notPermitted
+		return nil
+	}
+	err = r.putTemplate(ctx, live, template)
+	switch {
+	case apierrors.IsForbidden(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		// No error: it would delay what else there is to do. The rollback is tried again, lest it be missed when the right is given.
+		b.Refused, s.mayRollBackAt = notPermitted, seen.Now.Add(askAgainAfter)
+		return nil
+	case apierrors.IsConflict(err):
+		return fmt.Errorf("deployment %s was written by somebody else while it was to be rolled back", live.Name)
+	case err != nil:
 		done.events = append(done.events, rollbackFailed(err))
 		return err
 	}

@@ -32,6 +32,8 @@ type scaler struct {
 	pool, knownGood slotSource
 	// refused is why a rollback that is asked for was not carried out, as it was told last.
 	refused string
+	// mayRollBackAt is when a rollback is tried again that the API server has forbidden.
+	mayRollBackAt time.Time
 	// numbersAt is when status was last written for its numbers alone.
 	numbersAt time.Time
 }

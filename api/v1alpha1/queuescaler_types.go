@@ -581,7 +581,7 @@ type Rollout struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=604800
 	SoakSeconds *int32 `json:"soakSeconds,omitempty"`
-	// onRegression is what is done when the present revision is found to do less per replica than the known-good one: Advise (say so, with the command), or RollBack (patch the target's template back, once for each revision).
+	// onRegression is what is done when the present revision is found to do less per replica than the known-good one: Advise (say so, with the command), or RollBack (patch the target's template back, once for each revision; the operator needs the right that config/rollback gives).
 	// Where Argo CD, Flux or Helm own the target, nothing is rolled back: the advice is to revert in Git. Default Advise.
 	// +optional
 	// +default="Advise"

@@ -27,6 +27,7 @@ type auditEvent struct {
 		Username string `json:"username"`
 	} `json:"user"`
 	ObjectRef struct {
+		APIGroup    string `json:"apiGroup"`
 		Resource    string `json:"resource"`
 		Subresource string `json:"subresource"`
 		Namespace   string `json:"namespace"`
@@ -91,9 +92,21 @@ func (l *auditLog) mark(t testing.TB) int64 {
 
 // since reads all events that were written after mark.
 func (l *auditLog) since(mark int64) ([]auditEvent, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	f, err := os.Open(l.path)
+	tail := auditTail{log: l, offset: mark}
+	return tail.next()
+}
+
+// auditTail reads the log on as it grows.
+type auditTail struct {
+	log    *auditLog
+	offset int64
+}
+
+// next are the events since the last call. A line without its end is still being written, and is left for the next.
+func (t *auditTail) next() ([]auditEvent, error) {
+	t.log.mu.Lock()
+	defer t.log.mu.Unlock()
+	f, err := os.Open(t.log.path)
 	if err != nil {
 		return nil, err
 	}
@@ -102,10 +115,10 @@ func (l *auditLog) since(mark int64) ([]auditEvent, error) {
 	if err != nil {
 		return nil, err
 	}
-	if info.Size() < mark {
+	if info.Size() < t.offset {
 		return nil, errors.New("the audit log was begun anew")
 	}
-	if _, err := f.Seek(mark, io.SeekStart); err != nil {
+	if _, err := f.Seek(t.offset, io.SeekStart); err != nil {
 		return nil, err
 	}
 	var events []auditEvent
@@ -113,11 +126,12 @@ func (l *auditLog) since(mark int64) ([]auditEvent, error) {
 	for {
 		line, err := r.ReadBytes('\n')
 		if err == io.EOF {
-			return events, nil // a line without its end is still being written
+			return events, nil
 		}
 		if err != nil {
 			return nil, err
 		}
+		t.offset += int64(len(line))
 		if line = bytes.TrimSpace(line); len(line) == 0 {
 			continue
 		}

@@ -18,12 +18,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/test/operator"
 )
 
 // The story of most tests here: 4 pods of a good revision prove themselves under a short backlog, a bad one is deployed, and the
@@ -51,7 +53,17 @@ func newService(t *testing.T) *service {
 	w := newWorld(t)
 	s := &service{world: w, workers: w.startWorkers(map[string]float64{goodImage: goodRate, badImage: badRate, fixImage: fixRate}), sender: w.startSender()}
 	s.sender.steady(calm)
+	s.create(mayRollBack(s.namespace))
 	return s
+}
+
+// mayRollBack binds the role of config/rollback in a namespace.
+func mayRollBack(namespace string) *rbacv1.RoleBinding {
+	return &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "queuescaler-rollback"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "queuescaler-rollback"},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: operator.Namespace, Name: operator.ServiceAccount}},
+	}
 }
 
 // watched makes a QueueScaler that reads the stream. Only its slots add capacity, so that the tests know who serves.
@@ -414,6 +426,22 @@ func TestRollbackIsRefusedWhereAConfigMapIsGone(t *testing.T) {
 	}
 	config.ResourceVersion = ""
 	s.create(config)
+	s.cured(3)
+}
+
+func TestRollbackIsNotPermitted(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	shared.mu.Lock()
+	shared.denied[s.namespace] = right{"patch", "apps", "deployments"}
+	shared.mu.Unlock()
+	s.delete(mayRollBack(s.namespace))
+	s.proven(deployment(fleet), s.watched(rollsBack))
+	s.deploy(badImage)
+	s.advised(2, badImage, 1, "Not rolled back automatically: the operator may not patch this Deployment", "kubectl apply -k config/rollback")
+	s.awaitEvent(corev1.EventTypeWarning, capacityv1alpha1.ReasonRollbackRefused, "kubectl apply -k config/rollback")
+	s.create(mayRollBack(s.namespace))
+	s.awaitEvent(corev1.EventTypeWarning, capacityv1alpha1.ReasonRolledBack, "Rolled back to revision 1")
 	s.cured(3)
 }
 

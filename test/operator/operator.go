@@ -6,6 +6,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -31,7 +32,7 @@ const (
 	// Namespace and ServiceAccount are those of config/default.
 	Namespace      = "queuescaler-system"
 	ServiceAccount = "queuescaler"
-	// User is the name by which the audit log knows the operator.
+	// User is the name by which the audit log knows that of config/default.
 	User = "system:serviceaccount:" + Namespace + ":" + ServiceAccount
 
 	readyWithin = time.Minute
@@ -46,6 +47,8 @@ type Options struct {
 	Config *rest.Config
 	// Dir is a directory of the caller's for the kubeconfig.
 	Dir string
+	// Namespace that the operator is installed in, and its ServiceAccount there; empty means those of config/default.
+	Namespace, ServiceAccount string
 	// Args are further flags.
 	Args []string
 	// Log gets what the operator prints; nil means nowhere.
@@ -59,6 +62,7 @@ type Operator struct {
 	MetricsURL string
 
 	process *exec.Cmd
+	probes  string // address of /readyz
 	ended   chan struct{}
 }
 
@@ -81,6 +85,20 @@ func Install(ctx context.Context, root string, kubectl func(context.Context, ...
 
 // Start runs the operator and returns once it is ready.
 func Start(ctx context.Context, o Options) (*Operator, error) {
+	op, err := Launch(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := op.waitReady(ctx); err != nil {
+		op.Kill()
+		return nil, err
+	}
+	return op, nil
+}
+
+// Launch runs the operator, and waits for nothing.
+func Launch(ctx context.Context, o Options) (*Operator, error) {
+	o.Namespace, o.ServiceAccount = cmp.Or(o.Namespace, Namespace), cmp.Or(o.ServiceAccount, ServiceAccount)
 	kubeconfig, err := writeKubeconfig(ctx, o)
 	if err != nil {
 		return nil, err
@@ -90,22 +108,18 @@ func Start(ctx context.Context, o Options) (*Operator, error) {
 		return nil, err
 	}
 	metrics, probes := "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1]
-	args := append([]string{"--namespace=" + Namespace, "--metrics-bind-address=" + metrics, "--metrics-insecure", "--health-probe-bind-address=" + probes}, o.Args...)
+	args := append([]string{"--namespace=" + o.Namespace, "--metrics-bind-address=" + metrics, "--metrics-insecure", "--health-probe-bind-address=" + probes}, o.Args...)
 	p := exec.Command(o.Binary, args...)
 	p.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	p.Stdout, p.Stderr = o.Log, o.Log
 	if err := p.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", o.Binary, err)
 	}
-	op := &Operator{Pid: p.Process.Pid, MetricsURL: "http://" + metrics + "/metrics", process: p, ended: make(chan struct{})}
+	op := &Operator{Pid: p.Process.Pid, MetricsURL: "http://" + metrics + "/metrics", process: p, probes: probes, ended: make(chan struct{})}
 	go func() {
 		_ = p.Wait() // how it ended is the caller's to judge by what it printed
 		close(op.ended)
 	}()
-	if err := op.waitReady(ctx, "http://"+probes+"/readyz"); err != nil {
-		op.Kill()
-		return nil, err
-	}
 	return op, nil
 }
 
@@ -129,13 +143,13 @@ func (o *Operator) Kill() {
 	<-o.ended
 }
 
-func (o *Operator) waitReady(ctx context.Context, url string) error {
+func (o *Operator) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if ready(ctx, url) {
+		if ready(ctx, "http://"+o.probes+"/readyz") {
 			return nil
 		}
 		select {
@@ -168,14 +182,14 @@ func writeKubeconfig(ctx context.Context, o Options) (string, error) {
 		return "", err
 	}
 	hours := int64(8 * 3600)
-	token, err := client.CoreV1().ServiceAccounts(Namespace).CreateToken(ctx, ServiceAccount,
+	token, err := client.CoreV1().ServiceAccounts(o.Namespace).CreateToken(ctx, o.ServiceAccount,
 		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &hours}}, metav1.CreateOptions{})
 	if err != nil {
-		return "", fmt.Errorf("token of ServiceAccount %s/%s: %w", Namespace, ServiceAccount, err)
+		return "", fmt.Errorf("token of ServiceAccount %s/%s: %w", o.Namespace, o.ServiceAccount, err)
 	}
 	config := clientcmdapi.Config{
 		CurrentContext: "operator",
-		Contexts:       map[string]*clientcmdapi.Context{"operator": {Cluster: "local", AuthInfo: "operator", Namespace: Namespace}},
+		Contexts:       map[string]*clientcmdapi.Context{"operator": {Cluster: "local", AuthInfo: "operator", Namespace: o.Namespace}},
 		Clusters:       map[string]*clientcmdapi.Cluster{"local": {Server: o.Config.Host, CertificateAuthorityData: o.Config.CAData, CertificateAuthority: o.Config.CAFile}},
 		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"operator": {Token: token.Status.Token}},
 	}

@@ -79,6 +79,7 @@ func (d Dir) apiServerArgs(p ports) []string {
 		"--token-auth-file=" + d.path("tokens.csv"),
 		"--authorization-mode=RBAC",
 		"--service-cluster-ip-range=" + serviceRange,
+		"--enable-admission-plugins=OwnerReferencesPermissionEnforcement", // some clusters have it on
 		"--allow-privileged=true", // pod security admission is what restricts
 		// Benchmarks run 1,000 scalers against it.
 		"--max-requests-inflight=3000",
