@@ -9,11 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -122,6 +125,51 @@ func cutColumn(table, from, to string) string {
 		out.WriteString(strings.TrimRight(line[:begin]+line[min(end, len(line)):], " ") + "\n")
 	}
 	return out.String()
+}
+
+// Slots of gate Prepared run a program that is in the manager's image, and that is named once.
+func TestTheGateImageIsTheManagers(t *testing.T) {
+	config := t.TempDir()
+	if err := os.CopyFS(config, os.DirFS("../../config")); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(config, "manager", "kustomization.yaml")
+	kustomization, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := strings.ReplaceAll(string(kustomization), "newTag: latest", "newTag: v9")
+	if err := os.WriteFile(name, []byte(changed), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, install := range []string{"default", "namespaced"} {
+		manager := managerOf(t, kubectl(t, "kustomize", filepath.Join(config, install)))
+		image := ""
+		for _, e := range manager.Env {
+			if e.Name == "GATE_IMAGE" {
+				image = e.Value
+			}
+		}
+		if !strings.HasSuffix(manager.Image, ":v9") || image != manager.Image || !slices.Contains(manager.Args, "--gate-image=$(GATE_IMAGE)") {
+			t.Errorf("config/%s: the manager's image is %q, the gate's %q, by %q", install, manager.Image, image, manager.Args)
+		}
+	}
+}
+
+// managerOf is the operator's container among manifests.
+func managerOf(t *testing.T, manifests string) corev1.Container {
+	t.Helper()
+	for document := range strings.SplitSeq(manifests, "\n---\n") {
+		var d appsv1.Deployment
+		if strings.Contains(document, "\nkind: Deployment\n") {
+			if err := yaml.Unmarshal([]byte(document), &d); err != nil {
+				t.Fatal(err)
+			}
+			return d.Spec.Template.Spec.Containers[0]
+		}
+	}
+	t.Fatal("no Deployment among the manifests")
+	return corev1.Container{}
 }
 
 // warningNamespace is a namespace whose API server warns of pods that are not restricted.

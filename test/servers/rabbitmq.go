@@ -23,7 +23,7 @@ import (
 
 const (
 	// rabbitMQTimeout bounds the start of a RabbitMQ server: an Erlang machine and its plugins, on a machine that is busy with tests.
-	rabbitMQTimeout = 90 * time.Second
+	rabbitMQTimeout = 3 * time.Minute
 	// rabbitMQPrograms is where packages put the programs themselves; those in PATH change to a user of their own.
 	rabbitMQPrograms = "/usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin"
 )

@@ -234,7 +234,10 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("pulled in %v, want about %v", took, want)
 	}
 
-	response := must(http.Get("http://" + registry.Address() + "/v2/none/manifests/latest"))(t)
+	response, err := http.Get("http://" + registry.Address() + "/v2/none/manifests/latest")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if _ = response.Body.Close(); response.StatusCode != http.StatusNotFound {
 		t.Errorf("an image that is not there: %s", response.Status)
 	}

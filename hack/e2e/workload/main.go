@@ -48,6 +48,7 @@ func run(ctx context.Context, args []string) error {
 	if pod.Name == "" || pod.UID == "" {
 		return fmt.Errorf("POD_NAME or POD_UID is not set: take them from metadata.name and metadata.uid by a fieldRef")
 	}
+	log.Printf("%s in pod %s", args[0], pod.Name)
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	var s settings
 	flags.StringVar(&s.ledger, "ledger", "", "url of the ledger")
