@@ -32,12 +32,8 @@ func StartNATSProcess(t testing.TB, program, host, password string) *NATSProcess
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "queuescaler-nats-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &NATSProcess{program: program, host: host, password: password, port: port, dir: dir}
-	t.Cleanup(n.close)
+	n := &NATSProcess{program: program, host: host, password: password, port: port, dir: t.TempDir()}
+	t.Cleanup(n.Stop)
 	if err := n.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -83,9 +79,4 @@ func (n *NATSProcess) Stop() {
 	}
 	_ = n.process.Process.Kill()
 	<-n.process.exited
-}
-
-func (n *NATSProcess) close() {
-	n.Stop()
-	_ = os.RemoveAll(n.dir)
 }
