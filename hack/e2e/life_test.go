@@ -112,7 +112,7 @@ func TestRemovedInTheWrongOrder(t *testing.T) {
 func TestDrain(t *testing.T) {
 	tolerant := func(d *appsv1.Deployment) {
 		d.Spec.Replicas = ptr.To(int32(2))
-		d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+		d.Spec.Template.Spec.Tolerations = []corev1.Toleration{{Key: simulatedNode, Operator: corev1.TolerationOpExists}}
 		d.Spec.Template.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
 			PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{Weight: 100, Preference: corev1.NodeSelectorTerm{
 				MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{realNode}}}}}},
@@ -137,8 +137,8 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// realNode is the name of the node that runs containers.
-const realNode = "worker-1"
+// realNode is the name of the node that runs containers, simulatedNode the taint of the other.
+const realNode, simulatedNode = "worker-1", "localcluster.queuescaler.io/simulated"
 
 // TestNoRequestFails has slots lent and returned at full load, and the same Deployment scaled down by hand: neither may fail a request.
 func TestNoRequestFails(t *testing.T) {

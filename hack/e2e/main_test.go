@@ -101,6 +101,9 @@ func connect() error {
 	return err
 }
 
+// operatorImage is not tagged latest: such a one is asked for at its registry each time, and there is none.
+const operatorImage = "queuescaler/queuescaler:e2e"
+
 // loadImages makes the operator's image by the recipe of its Dockerfile, and that of the workloads, and gives them to the node.
 func loadImages(dir string) error {
 	operator, err := image.Operator(shared.root, dir)
@@ -112,23 +115,38 @@ func loadImages(dir string) error {
 		return err
 	}
 	files := []string{filepath.Join(dir, "operator.tar"), filepath.Join(dir, "workload.tar")}
-	if err := errors.Join(image.Write(files[0], image.OperatorName, operator), image.Write(files[1], image.WorkloadName, workload)); err != nil {
+	if err := errors.Join(image.Write(files[0], operatorImage, operator), image.Write(files[1], image.WorkloadName, workload)); err != nil {
 		return err
 	}
 	_, err = localcluster(context.Background(), append([]string{"image", "load"}, files...)...)
 	return err
 }
 
-// install applies config/default as it is, and waits until every replica of the operator is ready.
+// install applies config/default with our image, as make deploy does, and waits until every replica of the operator is ready.
 func install(ctx context.Context) error {
+	manifests, err := kubectl(ctx, "kustomize", filepath.Join(shared.root, "config", "default"))
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(manifests, image.OperatorName) {
+		return fmt.Errorf("config/default does not have the image %s", image.OperatorName)
+	}
+	file, err := os.CreateTemp("", "queuescaler-*.yaml")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	_, err = file.WriteString(strings.ReplaceAll(manifests, image.OperatorName, operatorImage))
+	if err := errors.Join(err, file.Close()); err != nil {
+		return err
+	}
 	for _, args := range [][]string{
-		{"apply", "-k", filepath.Join(shared.root, "config", "default")},
+		{"apply", "--server-side", "-f", file.Name()},
 		{"apply", "-k", filepath.Join(shared.root, "config", "rollback")},
 		{"-n", operatorNamespace, "rollout", "status", "deployment/queuescaler", "--timeout=3m"},
 	} {
 		if _, err := kubectl(ctx, args...); err != nil {
-			describe := append([]string{"-n", operatorNamespace}, "describe", "pods")
-			pods, _ := kubectl(ctx, describe...)
+			pods, _ := kubectl(ctx, "-n", operatorNamespace, "describe", "pods")
 			return fmt.Errorf("%w\n%s", err, pods)
 		}
 	}

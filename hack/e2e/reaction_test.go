@@ -220,7 +220,7 @@ func TestPrepared(t *testing.T) {
 		perSec   = 32 << 20 // 8 s for the image
 		fewTimes = 3
 	)
-	registry := image.StartRegistry(t, shared.address, perSec)
+	registry := image.StartRegistry(t, "127.0.0.1", perSec) // where containerd expects plain HTTP
 	base, err := image.Workload(shared.root, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
