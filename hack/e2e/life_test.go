@@ -162,10 +162,10 @@ func TestNoRequestFails(t *testing.T) {
 			n := len(s.lentSlots())
 			return n == 0, fmt.Sprint(n)
 		})
+		s.awaitDone()
+		s.awaitCalm()
 	}
-	s.awaitDone()
 	lending := failed("slots lent and returned under load:", 0)
-	s.awaitCalm()
 
 	// The same by hand, without a QueueScaler.
 	mustKubectl(t, "-n", s.namespace, "delete", "queuescaler", app)

@@ -63,24 +63,15 @@ func run(m *testing.M) (code int, err error) {
 	if shared.root == "" || shared.address == "" {
 		return 1, errors.New("these tests run on a real node of their own: make e2e (Linux, as root)")
 	}
-	dir, err := os.MkdirTemp("", "queuescaler-e2e-")
-	if err != nil {
-		return 1, err
-	}
-	defer os.RemoveAll(dir)
 	if err := connect(); err != nil {
 		return 1, err
 	}
-	if err := loadImages(dir); err != nil {
-		return 1, err
-	}
-	nats, err := brokers.BuildNATS(dir)
-	if err != nil {
-		return 1, err
-	}
-	shared.nats = brokers.NATS(nats)
+	shared.nats = brokers.NATS(built("nats-server"))
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
+	if _, err := localcluster(ctx, "image", "load", built("operator.tar"), built("workload.tar")); err != nil {
+		return 1, err
+	}
 	if err := install(ctx); err != nil {
 		return 1, err
 	}
@@ -101,26 +92,8 @@ func connect() error {
 	return err
 }
 
-// operatorImage is not tagged latest: such a one is asked for at its registry each time, and there is none.
-const operatorImage = "queuescaler/queuescaler:e2e"
-
-// loadImages makes the operator's image by the recipe of its Dockerfile, and that of the workloads, and gives them to the node.
-func loadImages(dir string) error {
-	operator, err := image.Operator(shared.root, dir)
-	if err != nil {
-		return err
-	}
-	workload, err := image.Workload(shared.root, dir)
-	if err != nil {
-		return err
-	}
-	files := []string{filepath.Join(dir, "operator.tar"), filepath.Join(dir, "workload.tar")}
-	if err := errors.Join(image.Write(files[0], operatorImage, operator), image.Write(files[1], image.WorkloadName, workload)); err != nil {
-		return err
-	}
-	_, err = localcluster(context.Background(), append([]string{"image", "load"}, files...)...)
-	return err
-}
+// built is where the command images puts what it builds.
+func built(file string) string { return filepath.Join(shared.root, "bin", "e2e", file) }
 
 // install applies config/default with our image, as make deploy does, and waits until every replica of the operator is ready.
 func install(ctx context.Context) error {
@@ -128,15 +101,15 @@ func install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !strings.Contains(manifests, image.OperatorName) {
-		return fmt.Errorf("config/default does not have the image %s", image.OperatorName)
+	if !strings.Contains(manifests, image.ShippedName) {
+		return fmt.Errorf("config/default does not have the image %s", image.ShippedName)
 	}
 	file, err := os.CreateTemp("", "queuescaler-*.yaml")
 	if err != nil {
 		return err
 	}
 	defer os.Remove(file.Name())
-	_, err = file.WriteString(strings.ReplaceAll(manifests, image.OperatorName, operatorImage))
+	_, err = file.WriteString(strings.ReplaceAll(manifests, image.ShippedName, image.OperatorName))
 	if err := errors.Join(err, file.Close()); err != nil {
 		return err
 	}

@@ -221,7 +221,7 @@ func TestPrepared(t *testing.T) {
 		fewTimes = 3
 	)
 	registry := image.StartRegistry(t, "127.0.0.1", perSec) // where containerd expects plain HTTP
-	base, err := image.Workload(shared.root, t.TempDir())
+	base, err := image.Read(built("workload.tar"), image.WorkloadName)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -102,6 +102,16 @@ type auditTail struct {
 	offset int64
 }
 
+// tail reads on from the present end of the log, or from the line that is being written now.
+func (l *auditLog) tail(t testing.TB) *auditTail {
+	t.Helper()
+	tail := &auditTail{log: l}
+	if _, err := tail.next(); err != nil {
+		t.Fatal(err)
+	}
+	return tail
+}
+
 // next are the events since the last call. A line without its end is still being written, and is left for the next.
 func (t *auditTail) next() ([]auditEvent, error) {
 	t.log.mu.Lock()

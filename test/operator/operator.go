@@ -49,8 +49,8 @@ type Options struct {
 	Dir string
 	// Namespace that the operator is installed in, and its ServiceAccount there; empty means those of config/default.
 	Namespace, ServiceAccount string
-	// Args are further flags.
-	Args []string
+	// Args are further flags, Env further variables of its environment.
+	Args, Env []string
 	// Log gets what the operator prints; nil means nowhere.
 	Log io.Writer
 }
@@ -110,7 +110,7 @@ func Launch(ctx context.Context, o Options) (*Operator, error) {
 	metrics, probes := "127.0.0.1:"+ports[0], "127.0.0.1:"+ports[1]
 	args := append([]string{"--namespace=" + o.Namespace, "--metrics-bind-address=" + metrics, "--metrics-insecure", "--health-probe-bind-address=" + probes}, o.Args...)
 	p := exec.Command(o.Binary, args...)
-	p.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	p.Env = append(append(os.Environ(), "KUBECONFIG="+kubeconfig), o.Env...)
 	p.Stdout, p.Stderr = o.Log, o.Log
 	if err := p.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", o.Binary, err)

@@ -29,8 +29,10 @@ import (
 )
 
 const (
-	// OperatorName is the operator's image as config/manager has it.
-	OperatorName = "queuescaler/queuescaler:latest"
+	// ShippedName is the operator's image as config/manager has it, OperatorName the one that is tested: one that is tagged latest a node
+	// would ask a registry for.
+	ShippedName  = "queuescaler/queuescaler:latest"
+	OperatorName = "queuescaler/queuescaler:e2e"
 	// WorkloadName is the image of the workloads; its entrypoint is the program, its arguments are the container's args.
 	WorkloadName = "queuescaler-e2e/workload:latest"
 )
@@ -154,6 +156,15 @@ func Pad(base v1.Image, size int64, seed uint64) (v1.Image, error) {
 		return nil, err
 	}
 	return mutate.AppendLayers(base, padding)
+}
+
+// Read reads the image of this name from an archive that [Write] has written.
+func Read(file, imageName string) (v1.Image, error) {
+	tag, err := name.NewTag(imageName)
+	if err != nil {
+		return nil, err
+	}
+	return tarball.ImageFromPath(file, &tag)
 }
 
 // Write writes an archive of an image, which is known by this name once it is imported.

@@ -61,12 +61,11 @@ func written(t *testing.T, imageName string, image v1.Image) v1.Image {
 	if err := Write(file, imageName, image); err != nil {
 		t.Fatal(err)
 	}
-	tag := must(name.NewTag(imageName))(t)
 	manifest := must(tarball.LoadManifest(func() (io.ReadCloser, error) { return os.Open(file) }))(t)
 	if len(manifest) != 1 || !reflect.DeepEqual(manifest[0].RepoTags, []string{imageName}) {
 		t.Errorf("the archive is of %+v, want %s", manifest, imageName)
 	}
-	return must(tarball.ImageFromPath(file, &tag))(t)
+	return must(Read(file, imageName))(t)
 }
 
 func wantConfig(t *testing.T, image v1.Image, entrypoint string) {
@@ -120,8 +119,8 @@ func TestOperator(t *testing.T) {
 		wantStatic(t, content[path], headers[path])
 	}
 	manager := must(os.ReadFile(filepath.Join(root, "config/manager/manager.yaml")))(t)
-	if !bytes.Contains(manager, []byte("image: "+OperatorName+"\n")) {
-		t.Errorf("config/manager runs another image than %s", OperatorName)
+	if !bytes.Contains(manager, []byte("image: "+ShippedName+"\n")) {
+		t.Errorf("config/manager runs another image than %s", ShippedName)
 	}
 }
 
