@@ -18,7 +18,6 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/hack/e2e/brokers"
@@ -239,8 +238,15 @@ func TestPrepared(t *testing.T) {
 	var fresh, prepared []float64
 	for i := range uint64(fewTimes) {
 		s := newShop(t, brokers.Redis, burst)
-		s.open(s.consumer(false, runs(push(100+i)), replicas(0)), s.scaler(0, "", func(spec *v1alpha1.QueueScalerSpec) { spec.MinReplicas = ptr.To(int32(0)) }))
-		fresh = append(fresh, s.once().Seconds())
+		d := s.consumer(false, runs(push(100+i)))
+		s.send(burst, 0)
+		from := time.Now()
+		s.create(d)
+		s.await("a message completed", func() (bool, string) { return s.book.Completed() > 0, s.book.Summary().String() })
+		first, _ := s.firstBySince(nil, from)
+		fresh = append(fresh, first.Sub(from).Seconds())
+		s.awaitDone()
+		s.tookOnlyWhatItMay()
 	}
 	s := newShop(t, brokers.Redis, burst*fewTimes)
 	s.open(s.consumer(false, runs(push(1))), s.scaler(2, v1alpha1.GatePrepared))
@@ -257,8 +263,4 @@ func TestPrepared(t *testing.T) {
 
 func runs(image string) func(*appsv1.Deployment) {
 	return func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = image }
-}
-
-func replicas(n int32) func(*appsv1.Deployment) {
-	return func(d *appsv1.Deployment) { d.Spec.Replicas = &n }
 }
