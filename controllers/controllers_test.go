@@ -4,12 +4,17 @@
 package controllers
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
@@ -95,5 +100,39 @@ func TestConditionsThatTurnForOneReasonAreTwoEvents(t *testing.T) {
 	events := turnedOf(&capacityv1alpha1.QueueScalerStatus{}, &status)
 	if len(events) != 2 || events[0].reason != events[1].reason || events[0].action == events[1].action {
 		t.Errorf("%+v", events)
+	}
+}
+
+func TestWhatTheAPIServerRefusesIsNotAskedForAtEachLook(t *testing.T) {
+	deployments := schema.GroupResource{Group: "apps", Resource: "deployments"}
+	kind := schema.GroupKind{Group: "apps", Kind: "Deployment"}
+	failedTest := &apierrors.StatusError{ErrStatus: metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonInvalid, Code: 422}}
+	policy := apierrors.NewInvalid(kind, "app", field.ErrorList{field.Forbidden(field.NewPath("spec"), "denied by a ValidatingAdmissionPolicy")})
+	for _, c := range []struct {
+		name    string
+		err     error
+		refused string // words of the refusal of a rollback; "" for none
+		gone    bool   // what was to be written is not as it was seen
+	}{
+		{"nothing went wrong", nil, "", false},
+		{"a right is missing", apierrors.NewForbidden(deployments, "app", errors.New("no")), "kubectl apply -k config/rollback", false},
+		{"a policy denies it", policy, "denied by a ValidatingAdmissionPolicy", false},
+		{"a webhook denies it", apierrors.NewBadRequest("denied the request"), "denied the request", false},
+		{"a test of the patch failed", failedTest, "", true},
+		{"somebody wrote it", apierrors.NewConflict(deployments, "app", errors.New("changed")), "", true},
+		{"it does not exist", apierrors.NewNotFound(deployments, "app"), "", true},
+		{"too much is asked", apierrors.NewTooManyRequests("later", 1), "", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := gone(c.err); got != c.gone {
+				t.Errorf("gone: %v", got)
+			}
+			if c.name == "a test of the patch failed" {
+				return // putTemplate makes a conflict of it
+			}
+			if got := refusedBy(c.err); (got == "") != (c.refused == "") || !strings.Contains(got, c.refused) {
+				t.Errorf("refused: %q", got)
+			}
+		})
 	}
 }

@@ -20,18 +20,24 @@ import (
 	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
-// notPermitted is why a rollback is not carried out in a cluster where nobody gave the operator the right.
-const notPermitted = "the operator may not patch this Deployment. Who installed it gives it the right with kubectl apply -k config/rollback, " +
-	"or an admission policy forbids it"
+// askAgainAfter is how long the API server is not asked again after it has refused a rollback.
+const askAgainAfter = time.Minute
 
-// askAgainAfter is how long the API server is not asked again after it has forbidden a rollback.
-const askAgainAfter = 10 * time.Second
+// unpermitted is a rollback that the API server has refused, and will for a while.
+type unpermitted struct {
+	until time.Time
+	why   string // for people
+}
 
 // rollBack patches the target's template back to the known-good revision's, and nothing else, once for each revision: that it is
 // to be done is stored first, so that a crash in between leads to no second one.
 func (r *QueueScalerReconciler) rollBack(ctx context.Context, seen *decision.Observation, d *decision.Decision, s *scaler, done *acted) error {
 	b := d.Rollback
 	if b == nil || b.Refused != "" {
+		return nil
+	}
+	if b.Stored && seen.Now.Before(s.unpermitted.until) {
+		b.Refused = s.unpermitted.why
 		return nil
 	}
 	template := soakedTemplate(seen, b.To.Hash)
@@ -59,16 +65,14 @@ func (r *QueueScalerReconciler) rollBack(ctx context.Context, seen *decision.Obs
 	if running == nil || live.UID != seen.Target.UID || rollout.Digest(&live.Spec.Template) != rollout.Digest(&running.Spec.Template) {
 		return nil // somebody changed it just now: the next look decides anew
 	}
-	if seen.Now.Before(s.mayRollBackAt) {
-		b.Refused = notPermitted
+	err = r.putTemplate(ctx, live, template)
+	if why := refusedBy(err); why != "" {
+		// No error: it would delay what else there is to do. The intent is stored anew, lest it be old when the right is given.
+		b.Refused, s.unpermitted = why, unpermitted{seen.Now.Add(askAgainAfter), why}
+		s.Ledger.MarkRolledBack(b.From.Hash, seen.Now)
 		return nil
 	}
-	err = r.putTemplate(ctx, live, template)
 	switch {
-	case apierrors.IsForbidden(err) && !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		// No error: it would delay what else there is to do. The rollback is tried again, lest it be missed when the right is given.
-		b.Refused, s.mayRollBackAt = notPermitted, seen.Now.Add(askAgainAfter)
-		return nil
 	case apierrors.IsConflict(err):
 		return fmt.Errorf("deployment %s was written by somebody else while it was to be rolled back", live.Name)
 	case err != nil:
@@ -79,6 +83,19 @@ func (r *QueueScalerReconciler) rollBack(ctx context.Context, seen *decision.Obs
 	r.metrics.RolledBack(client.ObjectKeyFromObject(seen.QueueScaler))
 	done.events = append(done.events, rolledBack(decision.RollbackMessage(seen, &s.Memory, d)))
 	return nil
+}
+
+// refusedBy is why the API server will not have a rollback, and what to do; empty where it is to be tried again at once.
+func refusedBy(err error) string {
+	switch {
+	case err == nil || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return ""
+	case apierrors.IsForbidden(err):
+		return fmt.Sprintf("the operator may not patch this Deployment. Who installed it gives it the right with kubectl apply -k config/rollback (%v)", err)
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		return fmt.Sprintf("the API server refuses it, and a policy of the cluster may be why: %v", err)
+	}
+	return ""
 }
 
 // putTemplate writes the template alone, on the condition that the Deployment is still the one that was read.

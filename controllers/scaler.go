@@ -31,9 +31,8 @@ type scaler struct {
 	// pool and knownGood are about the templates that slots are made from.
 	pool, knownGood slotSource
 	// refused is why a rollback that is asked for was not carried out, as it was told last.
-	refused string
-	// mayRollBackAt is when a rollback is tried again that the API server has forbidden.
-	mayRollBackAt time.Time
+	refused     string
+	unpermitted unpermitted
 	// numbersAt is when status was last written for its numbers alone.
 	numbersAt time.Time
 }

@@ -179,7 +179,8 @@ func (r *QueueScalerReconciler) patchPod(ctx context.Context, seen *decision.Obs
 	return r.Patch(ctx, pod, client.RawPatch(types.JSONPatchType, patch))
 }
 
-// gone reports whether a conditional write found the slot changed: our copy was behind, and the next look decides anew.
+// gone reports whether a conditional write found the slot changed: our copy was behind, and the next look decides anew. What the API
+// server finds invalid in itself is not that: it would be so at the next look too.
 func gone(err error) bool {
-	return apierrors.IsNotFound(err) || apierrors.IsInvalid(err) || apierrors.IsConflict(err)
+	return apierrors.IsNotFound(err) || apierrors.IsInvalid(err) && conflicting(err) || apierrors.IsConflict(err)
 }

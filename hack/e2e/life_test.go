@@ -34,7 +34,9 @@ const longWarmUp = 40 * time.Second
 func lending(t *testing.T, change ...func(*appsv1.Deployment)) *shop {
 	t.Helper()
 	s := newShop(t, brokers.Redis, 2*burst)
-	s.open(s.consumer(true, append(change, args("-warm-up="+longWarmUp.String()))...), s.scaler(2, v1alpha1.GateFile))
+	s.open(s.consumer(true, append(change, args("-warm-up="+longWarmUp.String()))...), s.scaler(2, v1alpha1.GateFile, func(spec *v1alpha1.QueueScalerSpec) {
+		spec.MaxReplicas = 8 // at max, slots return at once
+	}))
 	s.send(burst, 0)
 	s.await("both slots lent, and the target scaled", func() (bool, string) {
 		lent, n := s.lentSlots(), *s.target().Spec.Replicas
@@ -49,6 +51,14 @@ func (s *shop) lentSlots() []string {
 	return slices.Sorted(maps.Keys(s.pods(func(p *corev1.Pod) bool {
 		return isSlot(p) && p.Labels[v1alpha1.LabelRole] == v1alpha1.RoleActive && p.DeletionTimestamp == nil
 	})))
+}
+
+// noPanicSoFar looks into the operator's logs before its pods go.
+func noPanicSoFar(t *testing.T) {
+	t.Helper()
+	if err := noPanic(); err != nil {
+		t.Error(err)
+	}
 }
 
 func mustKubectl(t *testing.T, args ...string) string {
@@ -66,6 +76,7 @@ func mustKubectl(t *testing.T, args ...string) string {
 func TestUpgrade(t *testing.T) {
 	s := lending(t)
 	lent, replicas := s.lentSlots(), *s.target().Spec.Replicas
+	noPanicSoFar(t)
 	mustKubectl(t, "-n", operatorNamespace, "rollout", "restart", "deployment/queuescaler")
 	mustKubectl(t, "-n", operatorNamespace, "rollout", "status", "deployment/queuescaler", "--timeout=2m")
 	if now := s.lentSlots(); !slices.Equal(now, lent) {
@@ -83,6 +94,7 @@ func TestUpgrade(t *testing.T) {
 func TestRemovedInTheWrongOrder(t *testing.T) {
 	s := lending(t)
 	replicas := *s.target().Spec.Replicas
+	noPanicSoFar(t)
 	mustKubectl(t, "delete", "-k", filepath.Join(shared.root, "config", "manager"), "--wait=true")
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), within)

@@ -122,6 +122,8 @@ func unpreparable(in *TemplateInput, spec *corev1.PodSpec) string {
 		return ""
 	case len(spec.Containers) == 0:
 		return "the template has no container. Add one"
+	case spec.OS != nil && spec.OS.Name == corev1.Windows:
+		return "the template is for Windows, and the program that waits in a slot of gate Prepared is for Linux. Remove spec.standby"
 	}
 	for _, v := range spec.Volumes {
 		if v.Name == gateVolume || v.Name == roleVolume {

@@ -310,6 +310,14 @@ func TestObservePrepared(t *testing.T) {
 			lent(w, pod, 0)
 			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{RestartCount: 1, State: running(w.now)}}
 		}, Lent, func(s *Slot) bool { return !s.Beginning && s.Failing == "" }},
+		{"its sidecar crashes", func(w *world, _ *appsv1.ReplicaSet, pod *corev1.Pod) {
+			lent(w, pod, 0)
+			pod.Status.InitContainerStatuses = append(pod.Status.InitContainerStatuses, corev1.ContainerStatus{Name: "proxy", RestartCount: 1, State: running(w.now)})
+		}, Lent, func(s *Slot) bool { return !s.Beginning && s.Failing == "" }},
+		{"an init container failed before it waited", func(w *world, _ *appsv1.ReplicaSet, pod *corev1.Pod) {
+			lent(w, pod, 0)
+			pod.Status.InitContainerStatuses = append([]corev1.ContainerStatus{{Name: "migrate", RestartCount: 3}}, pod.Status.InitContainerStatuses...)
+		}, Lent, func(s *Slot) bool { return s.Beginning }},
 		{"its process cannot be made", func(w *world, _ *appsv1.ReplicaSet, pod *corev1.Pod) {
 			lent(w, pod, 0)
 			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CreateContainerError"}}}}

@@ -259,9 +259,11 @@ func (s *Slot) readPod(pod *corev1.Pod) {
 // readWait reads what the container that waits tells of a pod of gate Prepared, and reports whether the pod came that far.
 func (s *Slot) readWait(pod *corev1.Pod) bool {
 	var wait corev1.ContainerState
-	for _, c := range pod.Status.InitContainerStatuses {
+	began := pod.Status.ContainerStatuses // the containers that start once it is lent: those behind the one that waits, too
+	for i, c := range pod.Status.InitContainerStatuses {
 		if c.Name == waitContainer {
 			wait = c.State
+			began = slices.Concat(pod.Status.InitContainerStatuses[i+1:], began)
 		}
 	}
 	switch {
@@ -273,7 +275,7 @@ func (s *Slot) readWait(pod *corev1.Pod) bool {
 			s.Tampered = true // somebody lent it and took that back: it works
 		}
 		wasReady := s.Ready || s.UnreadySince.After(wait.Terminated.FinishedAt.Time)
-		crashed := slices.ContainsFunc(pod.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool { return c.RestartCount > 0 })
+		crashed := slices.ContainsFunc(began, func(c corev1.ContainerStatus) bool { return c.RestartCount > 0 })
 		s.Beginning = !wasReady && !crashed && s.Failing == ""
 	default:
 		return false

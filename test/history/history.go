@@ -133,10 +133,10 @@ func Lent(writes []Write, namespace string) map[string][]Interval {
 		role[uid] = is
 		spans := out[uid]
 		switch {
-		case spans == nil:
-			out[uid] = []Interval{}
 		case was != v1alpha1.RoleActive && is == v1alpha1.RoleActive:
 			out[uid] = append(spans, Interval{From: w.Time, To: w.Time.AddDate(100, 0, 0)})
+		case spans == nil:
+			out[uid] = []Interval{}
 		case was == v1alpha1.RoleActive && is != v1alpha1.RoleActive:
 			spans[len(spans)-1].To = w.Time
 		}

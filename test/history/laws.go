@@ -15,6 +15,8 @@ import (
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/queuescaler/queuescaler/api/v1alpha1"
@@ -60,7 +62,7 @@ func Judge(writes []Write, c Circumstances) ([]Violation, error) {
 	j := judge{
 		Circumstances: c,
 		targets:       map[string]*target{}, scalers: map[string]*v1alpha1.QueueScaler{}, pods: map[string]*corev1.Pod{},
-		recent: map[string][]time.Time{},
+		slots: map[string]bool{}, recent: map[string][]time.Time{},
 	}
 	for _, w := range writes {
 		if err := j.write(w); err != nil {
@@ -72,6 +74,7 @@ func Judge(writes []Write, c Circumstances) ([]Violation, error) {
 
 // target is a Deployment, as the writes so far left it.
 type target struct {
+	last      appsv1.Deployment
 	replicas  int32
 	digest    string // of the template
 	available []availability
@@ -97,6 +100,8 @@ type judge struct {
 	pods    map[string]*corev1.Pod // of slots
 	// revisions are the digests of ReplicaSets' templates, by namespace/pod-template-hash.
 	revisions map[string]string
+	// slots are the names of ReplicaSets that were a slot's.
+	slots     map[string]bool
 	leader    string
 	leadSince time.Time
 	recent    map[string][]time.Time // the operator's writes of the last minute, by namespace
@@ -130,10 +135,14 @@ func (j *judge) write(w Write) error {
 
 func key(w Write) string { return w.Namespace + "/" + w.Name }
 
-// decode reads the object that a write left; false where the log has none.
+// decode reads the object that a write left; false where the log has none, or a Status: that is what most deletions are answered with.
 func decode(w Write, into any) (bool, error) {
+	var kind metav1.TypeMeta
 	if len(w.Object) == 0 {
 		return false, nil
+	}
+	if err := json.Unmarshal(w.Object, &kind); err != nil || kind.Kind == "Status" {
+		return false, err
 	}
 	return true, json.Unmarshal(w.Object, into)
 }
@@ -169,13 +178,14 @@ func (j *judge) deployment(w Write) error {
 	t := j.targets[name]
 	digest := rollout.Digest(&d.Spec.Template)
 	if t == nil {
-		t = &target{digest: digest, rolling: true, held: ptr.Deref(d.Spec.Replicas, 1), completed: map[string]bool{}}
+		t = &target{last: d, digest: digest, rolling: true, held: ptr.Deref(d.Spec.Replicas, 1), completed: map[string]bool{}}
 		j.targets[name] = t
 	}
+	if j.ours(w) {
+		j.rolledBack(w, t, &d)
+	}
+	t.last = d
 	if digest != t.digest {
-		if j.ours(w) && !j.mayRollBack(d.Namespace, d.Name) {
-			j.breaks(LawOwnObjects, w, "the template was changed, and no rollback is asked for")
-		}
 		if !t.rolling {
 			t.held = t.replicas
 		}
@@ -187,6 +197,24 @@ func (j *judge) deployment(w Write) error {
 		t.rolling, t.completed[digest] = false, true
 	}
 	return nil
+}
+
+// rolledBack: a rollback that is asked for changes the template and nothing else.
+func (j *judge) rolledBack(w Write, t *target, d *appsv1.Deployment) {
+	before, after := t.last.DeepCopy(), d.DeepCopy()
+	for _, x := range []*appsv1.Deployment{before, after} {
+		x.Spec.Template = corev1.PodTemplateSpec{}
+		x.Spec.Replicas = &t.replicas // a scale write is not in last
+		x.Generation, x.ResourceVersion, x.ManagedFields, x.Status = 0, "", nil, appsv1.DeploymentStatus{}
+	}
+	switch {
+	case !j.mayRollBack(d.Namespace, d.Name):
+		j.breaks(LawOwnObjects, w, "the Deployment was written, and no rollback is asked for")
+	case ptr.Deref(d.Spec.Replicas, 1) != t.replicas:
+		j.breaks(LawOwnObjects, w, "replicas went from %d to %d, and not through the scale", t.replicas, ptr.Deref(d.Spec.Replicas, 1))
+	case !equality.Semantic.DeepEqual(before, after):
+		j.breaks(LawOwnObjects, w, "more than the template was changed")
+	}
 }
 
 func (j *judge) mayRollBack(namespace, target string) bool {
@@ -328,13 +356,18 @@ func (j *judge) lent(w Write, pod *corev1.Pod) {
 	}
 	inService := int32(0)
 	for _, p := range j.pods {
-		if p.Namespace == pod.Namespace && p.Labels[v1alpha1.LabelScaler] == qs.Name && p.Labels[v1alpha1.LabelRole] == v1alpha1.RoleActive && p.DeletionTimestamp == nil {
+		if p.Namespace == pod.Namespace && p.Labels[v1alpha1.LabelScaler] == qs.Name && p.Labels[v1alpha1.LabelRole] == v1alpha1.RoleActive && p.DeletionTimestamp == nil &&
+			(p == pod || ready(p)) { // one that is unready is being replaced
 			inService++
 		}
 	}
 	if least := t.leastAvailable(w.Time.Add(-settling)); inService+least > qs.Spec.MaxReplicas {
 		j.breaks(LawLimits, w, "%d slots are lent beside at least %d available pods, and max is %d", inService, least, qs.Spec.MaxReplicas)
 	}
+}
+
+func ready(p *corev1.Pod) bool {
+	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue })
 }
 
 // leastAvailable is the lowest number of available pods since a time.
@@ -355,11 +388,23 @@ func (t *target) leastAvailable(since time.Time) int32 {
 // ownObjects: slots, their pods, templates of revisions, what is reported and the lease are its own.
 func (j *judge) ownObjects(w Write) {
 	switch w.Resource {
-	case "deployments/scale", "deployments", "queuescalers/status", "queuescalers", "events", "leases", "controllerrevisions":
-		return // deployments: see deployment
+	case "deployments/scale", "queuescalers/status", "events", "leases", "controllerrevisions":
+		return
+	case "deployments":
+		if w.Verb == "patch" {
+			return // see rolledBack
+		}
+	case "queuescalers":
+		if w.Verb == "patch" && j.sameSpec(w) {
+			return // its finalizer
+		}
 	case "replicasets":
-		if w.Verb == "delete" || w.Verb == "create" || strings.Contains(string(w.Object), `"`+v1alpha1.LabelSlot+`"`) {
-			return // a slot has the label from the beginning; what is deleted is answered with its status alone
+		if strings.Contains(string(w.Object), `"`+v1alpha1.LabelSlot+`"`) {
+			j.slots[key(w)], j.slots[w.Namespace+"/"+nameIn(w)] = true, true
+			return
+		}
+		if w.Verb == "delete" && j.slots[key(w)] {
+			return // answered with a Status
 		}
 	case "pods":
 		if strings.Contains(string(w.Object), `"`+v1alpha1.LabelSlot+`"`) {
@@ -369,6 +414,23 @@ func (j *judge) ownObjects(w Write) {
 		return // questions
 	}
 	j.breaks(LawOwnObjects, w, "the operator has no business with it")
+}
+
+// sameSpec: the write left the QueueScaler's spec as it was.
+func (j *judge) sameSpec(w Write) bool {
+	var qs v1alpha1.QueueScaler
+	found, err := decode(w, &qs)
+	before := j.scalers[key(w)]
+	return err == nil && found && (before == nil || equality.Semantic.DeepEqual(before.Spec, qs.Spec))
+}
+
+// nameIn is the name of the object that a write left: a create's request has none.
+func nameIn(w Write) string {
+	var o metav1.PartialObjectMetadata
+	if found, err := decode(w, &o); err != nil || !found {
+		return ""
+	}
+	return o.Name
 }
 
 func (j *judge) bounded(w Write) {

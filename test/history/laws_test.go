@@ -175,8 +175,23 @@ func TestLaws(t *testing.T) {
 				l.slot(us, "patch", "slot-x", "a", role)
 			}
 		}},
-		"loses the role":          {LawSlots, func(l *tale) { l.slot(person, "patch", "slot-x", "a", "") }},
-		"rolls back":              {"", func(l *tale) { l.rollOut("app:2", "b"); l.image = "app:1"; l.target(us, "patch", 4) }},
+		"loses the role":                {LawSlots, func(l *tale) { l.slot(person, "patch", "slot-x", "a", "") }},
+		"rolls back":                    {"", func(l *tale) { l.rollOut("app:2", "b"); l.image = "app:1"; l.target(us, "patch", 4) }},
+		"rolls back, and sets replicas": {LawOwnObjects, func(l *tale) { l.replicas = 7; l.target(us, "patch", 4) }},
+		"deletes the target's ReplicaSet": {LawOwnObjects, func(l *tale) {
+			l.write(us, "delete", "replicasets", "app-a", metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status"}, Status: "Success"})
+		}},
+		"deletes the target": {LawOwnObjects, func(l *tale) {
+			l.write(us, "delete", "deployments", "app", metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status"}, Status: "Success"})
+		}},
+		"ends a slot": {"", func(l *tale) {
+			l.write(us, "create", "replicasets", "", appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "slot-x", Labels: map[string]string{v1alpha1.LabelSlot: "slot-x"}}})
+			l.write(us, "delete", "replicasets", "slot-x", metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status"}, Status: "Success"})
+		}},
+		"changes the QueueScaler": {LawOwnObjects, func(l *tale) {
+			l.write(us, "patch", "queuescalers", "app", v1alpha1.QueueScaler{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "app"}, Spec: v1alpha1.QueueScalerSpec{
+				ScaleTargetRef: v1alpha1.ScaleTargetReference{Name: "app"}, MaxReplicas: 99}})
+		}},
 		"patches a foreign pod":   {LawOwnObjects, func(l *tale) { l.write(us, "patch", "pods", "app-a-1", corev1.Pod{}) }},
 		"deletes a pod of a node": {LawOwnObjects, func(l *tale) { l.write(us, "delete", "nodes", "node", corev1.Node{}) }},
 		"writes without bound": {LawBounded, func(l *tale) {
@@ -237,6 +252,9 @@ func TestLent(t *testing.T) {
 	}
 	if got := Lent(writes, "shop")["uid-1"]; len(got) != 1 || !got[0].From.Equal(from) || !got[0].To.Equal(to) {
 		t.Errorf("lent %v, want from %s to %s", got, from, to)
+	}
+	if got := Lent(writes[len(writes)-2:], "shop")["uid-1"]; len(got) != 1 || !got[0].To.Equal(to) {
+		t.Errorf("lent %v where the log begins in the middle, want until %s", got, to)
 	}
 	if got := Lent(writes, "elsewhere"); len(got) != 0 {
 		t.Errorf("slots of another namespace: %v", got)

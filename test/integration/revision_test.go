@@ -438,7 +438,7 @@ func TestRollbackIsNotPermitted(t *testing.T) {
 	s.delete(mayRollBack(s.namespace))
 	s.proven(deployment(fleet), s.watched(rollsBack))
 	s.deploy(badImage)
-	s.advised(2, badImage, 1, "Not rolled back automatically: the operator may not patch this Deployment", "kubectl apply -k config/rollback")
+	s.advised(2, badImage, 1, "Not rolled back automatically: the operator may not patch this Deployment", "kubectl apply -k config/rollback", operator.User)
 	s.awaitEvent(corev1.EventTypeWarning, capacityv1alpha1.ReasonRollbackRefused, "kubectl apply -k config/rollback")
 	s.create(mayRollBack(s.namespace))
 	s.awaitEvent(corev1.EventTypeWarning, capacityv1alpha1.ReasonRolledBack, "Rolled back to revision 1")

@@ -156,6 +156,11 @@ func TestNamespacedInstall(t *testing.T) {
 	w := newWorld(t)
 	w.applyNamespaced()
 	account := "queuescaler-" + w.namespace
+	var rollback rbacv1.RoleBinding
+	w.read("queuescaler-rollback-"+w.namespace, &rollback)
+	if s := rollback.Subjects[0]; s.Name != account || s.Namespace != w.namespace || rollback.RoleRef.Name != rollback.Name {
+		t.Errorf("the right to roll back is given to %+v by %+v", s, rollback.RoleRef)
+	}
 	var own appsv1.Deployment
 	w.read(account, &own)
 	manager := own.Spec.Template.Spec.Containers[0]
@@ -185,7 +190,7 @@ func (w *world) applyNamespaced() {
 	if config, err = filepath.Rel(dir, config); err != nil {
 		w.Fatal(err)
 	}
-	kustomization := fmt.Sprintf("namespace: %[1]s\nnameSuffix: -%[1]s\nresources: [%[2]s]\n", w.namespace, config)
+	kustomization := fmt.Sprintf("namespace: %[1]s\nnameSuffix: -%[1]s\nresources: [%[2]s, %[2]s/rollback]\n", w.namespace, config)
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(kustomization), 0o600); err != nil {
 		w.Fatal(err)
 	}
