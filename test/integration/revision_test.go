@@ -319,7 +319,9 @@ func (s *service) lentRunTheGoodRevision() {
 func TestRollsBackOnce(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
-	s.proven(deployment(fleet), s.watched(rollsBack, func(spec *capacityv1alpha1.QueueScalerSpec) { spec.Rollout.RollbackPlan = "" }))
+	s.create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "worker"}})
+	refers := func(d *appsv1.Deployment) { d.Spec.Template.Spec.ServiceAccountName = "worker" }
+	s.proven(deployment(fleet, refers), s.watched(rollsBack, func(spec *capacityv1alpha1.QueueScalerSpec) { spec.Rollout.RollbackPlan = "" }))
 	mark, versions := shared.audit.mark(t), s.watchTarget()
 	s.deploy(badImage)
 	s.awaitEvent(corev1.EventTypeNormal, capacityv1alpha1.ReasonNoRollbackPlan, "spec.rollout.rollbackPlan")
@@ -443,6 +445,30 @@ func TestRollbackIsNotPermitted(t *testing.T) {
 	s.create(mayRollBack(s.namespace))
 	s.awaitEvent(corev1.EventTypeWarning, capacityv1alpha1.ReasonRolledBack, "Rolled back to revision 1")
 	s.cured(3)
+}
+
+// Of templates of soaked revisions, ten are kept: those that slots may be made of, and the newest.
+func TestATemplateThatNobodyNeedsIsLetGo(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	kept := func(image string) bool {
+		var list appsv1.ControllerRevisionList
+		if err := w.client.List(t.Context(), &list, client.InNamespace(w.namespace)); err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(list.Items, func(cr appsv1.ControllerRevision) bool { return strings.Contains(string(cr.Data.Raw), `"`+image+`"`) })
+	}
+	w.settled(deployment(2), w.scaler(pool(1, capacityv1alpha1.GateFile)))
+	last := ""
+	for i := 2; i <= 11; i++ {
+		last = fmt.Sprintf("example/worker:%d", i)
+		w.roll(last)
+		w.await(last+" kept", func() (bool, string) { return kept(last), fmt.Sprintf("%+v", w.qs().Status.Rollout) })
+	}
+	w.await(badImage+" let go", func() (bool, string) { return !kept(badImage), fmt.Sprintf("%+v", w.qs().Status.Rollout) })
+	if !kept(goodImage) || !kept(last) {
+		t.Errorf("the known-good revision's is kept: %v, the present one's: %v", kept(goodImage), kept(last))
+	}
 }
 
 func TestAdviceOutlivesTheDeploymentsHistory(t *testing.T) {
