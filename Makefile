@@ -80,7 +80,11 @@ test-integration: test-needs build $(CLUSTER) ## Tests on the local cluster
 
 .PHONY: e2e
 e2e: test-needs node-binary ## The product on a real node, measured (Linux, root)
-	hack/e2e/run.sh
+	hack/e2e/run.sh -test.skip='^TestFaults$$'
+
+.PHONY: e2e-faults
+e2e-faults: test-needs node-binary ## The product on a real node while everything fails: ROUNDS=20 SEED=1, about 4 minutes each (Linux, root)
+	hack/e2e/run.sh -test.run='^TestFaults$$' -test.timeout=0 -faults.rounds=$(or $(ROUNDS),20) -faults.seed=$(or $(SEED),1)
 
 .PHONY: test-needs
 test-needs: ## Install what the tests need (Redis, PostgreSQL, RabbitMQ, Prometheus, Node.js, Celery)

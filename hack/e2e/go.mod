@@ -8,6 +8,7 @@ replace github.com/queuescaler/queuescaler => ../..
 
 require (
 	github.com/go-logr/logr v1.4.3
+	github.com/google/go-cmp v0.7.0
 	github.com/google/go-containerregistry v0.22.1
 	github.com/nats-io/nats.go v1.55.0
 	github.com/queuescaler/queuescaler v0.0.0

@@ -7,6 +7,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -288,12 +289,23 @@ func (s *shop) target() *appsv1.Deployment {
 
 func (s *shop) get(o client.Object) {
 	s.Helper()
+	s.try(func(ctx context.Context) error {
+		return shared.client.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: app}, o)
+	})
+}
+
+// try asks the API server, again if it does not answer: it may be away in a test of faults.
+func (s *shop) try(ask func(context.Context) error) {
+	s.Helper()
+	var last error
 	err := wait.PollUntilContextTimeout(s.Context(), 200*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
-		err := shared.client.Get(ctx, client.ObjectKey{Namespace: s.namespace, Name: app}, o)
-		return err == nil, notFound(err) // the API server may be away in a test of faults
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		last = ask(ctx)
+		return last == nil, notFound(last)
 	})
 	if err != nil {
-		s.Fatal(err)
+		s.Fatal(errors.Join(err, last))
 	}
 }
 
@@ -309,9 +321,9 @@ func notFound(err error) error {
 func (s *shop) pods(match func(*corev1.Pod) bool) map[string]*corev1.Pod {
 	s.Helper()
 	var list corev1.PodList
-	if err := shared.client.List(s.Context(), &list, client.InNamespace(s.namespace)); err != nil {
-		s.Fatal(err)
-	}
+	s.try(func(ctx context.Context) error {
+		return shared.client.List(ctx, &list, client.InNamespace(s.namespace))
+	})
 	out := map[string]*corev1.Pod{}
 	for i := range list.Items {
 		if p := &list.Items[i]; match(p) {

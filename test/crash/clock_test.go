@@ -9,40 +9,17 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/clock"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/test/hands"
 )
-
-// jumpingClock is a wall clock that somebody sets, while time goes on as it did.
-type jumpingClock struct {
-	clock.RealClock
-	by atomic.Int64
-}
-
-func (c *jumpingClock) Now() time.Time { return jumped(time.Now(), time.Duration(c.by.Load())) }
-
-func (c *jumpingClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
-
-// jumped moves the wall clock of t, and not its monotonic one.
-func jumped(t time.Time, d time.Duration) time.Time {
-	t = t.Add(d)
-	(*struct {
-		wall uint64
-		ext  int64
-		loc  *time.Location
-	})(unsafe.Pointer(&t)).ext -= int64(d)
-	return t
-}
 
 // The clock jumps while nothing waits any more and the scale-down window is open: 300 s have not passed, whatever the clock
 // says. What was read stays fresh, nothing scales down, and the next backlog is answered.
@@ -51,8 +28,8 @@ func TestClockJumps(t *testing.T) {
 		t.Run(by.String(), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			hands := &jumpingClock{}
-			w.clock = hands
+			watch := &hands.Clock{}
+			w.clock = watch
 			w.operate(death{})
 			lendAndScale(w)
 			w.changeQS(func(spec *capacityv1alpha1.QueueScalerSpec) {
@@ -61,7 +38,7 @@ func TestClockJumps(t *testing.T) {
 			w.drain()
 			w.awaitDecision(capacityv1alpha1.ReasonScaleDownStabilized)
 			before := w.first.attempted()
-			hands.by.Store(int64(by))
+			watch.Set(by)
 			w.looked()
 			w.awaitDecision(capacityv1alpha1.ReasonScaleDownStabilized)
 			w.wantCondition(capacityv1alpha1.ConditionReady, metav1.ConditionTrue, capacityv1alpha1.ReasonReady, "observing, deciding and acting")

@@ -35,12 +35,7 @@ type Broker struct {
 func (b *Broker) Kill() { b.stop() }
 
 // Restart starts the server again, on its port and with its data, and returns when it accepts connections.
-func (b *Broker) Restart(t testing.TB) {
-	t.Helper()
-	if err := b.start(); err != nil {
-		t.Fatal(err)
-	}
-}
+func (b *Broker) Restart() error { return b.start() }
 
 // Start is a function that starts a server on an address of this machine, and ends it with the test.
 type Start func(t testing.TB, host string) *Broker

@@ -10,6 +10,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -33,6 +35,8 @@ const (
 	// would ask a registry for.
 	ShippedName  = "queuescaler/queuescaler:latest"
 	OperatorName = "queuescaler/queuescaler:e2e"
+	// HandsName is the operator's image whose clock can be set.
+	HandsName = "queuescaler/queuescaler:hands"
 	// WorkloadName is the image of the workloads; its entrypoint is the program, its arguments are the container's args.
 	WorkloadName = "queuescaler-e2e/workload:latest"
 )
@@ -52,6 +56,54 @@ func Operator(root, dir string) (v1.Image, error) {
 		return nil, err
 	}
 	return recipe.image(root, dir)
+}
+
+// OperatorWithHands is the operator's image with one change to the program: its clock can be set, by the signals of package hands.
+func OperatorWithHands(root, dir string) (v1.Image, error) {
+	recipe, err := ReadDockerfile(filepath.Join(root, "Dockerfile"))
+	if err != nil {
+		return nil, err
+	}
+	overlay, err := handsOverlay(root, dir)
+	if err != nil {
+		return nil, err
+	}
+	for i, b := range recipe.Builds {
+		recipe.Builds[i].Args = slices.Insert(b.Args, 1, "-overlay="+overlay)
+	}
+	return recipe.image(root, dir)
+}
+
+// handsOverlay writes what go build's -overlay takes: a main.go with another clock. It returns the path of the list of what is replaced.
+func handsOverlay(root, dir string) (string, error) {
+	root, err := filepath.Abs(root)
+	if err != nil {
+		return "", err
+	}
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	original, changed := filepath.Join(root, "main.go"), filepath.Join(dir, "main.overlay")
+	text, err := os.ReadFile(original)
+	if err != nil {
+		return "", err
+	}
+	for old, replacement := range map[string]string{
+		`"k8s.io/utils/clock"`: `"github.com/queuescaler/queuescaler/test/hands"`,
+		"clock.RealClock{}":    "hands.OnSignals()",
+	} {
+		if bytes.Count(text, []byte(old)) != 1 {
+			return "", fmt.Errorf("%s does not have %s once: the clock is to be found there", original, old)
+		}
+		text = bytes.Replace(text, []byte(old), []byte(replacement), 1)
+	}
+	list, err := json.Marshal(map[string]map[string]string{"Replace": {original: changed}})
+	if err != nil {
+		return "", err
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	return overlay, errors.Join(os.WriteFile(changed, text, 0o644), os.WriteFile(overlay, list, 0o644))
 }
 
 // Workload builds the image of the workloads. The program is left in dir.

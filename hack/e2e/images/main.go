@@ -1,8 +1,8 @@
 // Copyright 2026 The QueueScaler Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command images builds what the end-to-end tests run, into a directory: operator.tar and workload.tar, which are archives of images, and
-// nats-server. It is run before the tests, because where they run there is no network; it needs the Go modules only.
+// Command images builds what the end-to-end tests run, into a directory: operator.tar, hands.tar and workload.tar, which are archives of
+// images, and nats-server. It is run before the tests, because where they run there is no network; it needs the Go modules only.
 package main
 
 import (
@@ -27,17 +27,19 @@ func main() {
 }
 
 func build(root, out string) error {
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return err
-	}
 	for _, made := range []struct {
 		file, name string
+		dir        string // for what the image is made of
 		image      func(root, dir string) (v1.Image, error)
 	}{
-		{"operator.tar", image.OperatorName, image.Operator},
-		{"workload.tar", image.WorkloadName, image.Workload},
+		{"operator.tar", image.OperatorName, out, image.Operator},
+		{"hands.tar", image.HandsName, filepath.Join(out, "hands"), image.OperatorWithHands},
+		{"workload.tar", image.WorkloadName, out, image.Workload},
 	} {
-		img, err := made.image(root, out)
+		if err := os.MkdirAll(made.dir, 0o755); err != nil {
+			return err
+		}
+		img, err := made.image(root, made.dir)
 		if err != nil {
 			return err
 		}

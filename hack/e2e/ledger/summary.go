@@ -174,9 +174,8 @@ func (s Summary) FirstCompletedBy(uids ...string) (PodSummary, bool) {
 	return first, !first.FirstCompleted.IsZero()
 }
 
-// String has the figures on one line, for the output of a test.
-func (s Summary) String() string {
-	var unfinished, unacknowledged, acknowledged int
+// Causes counts the attempts after which messages came again: by whether they were finished, and whether that was acknowledged.
+func (s Summary) Causes() (unfinished, unacknowledged, acknowledged int) {
 	for _, r := range s.Redelivered {
 		for _, a := range r.Attempts[:len(r.Attempts)-1] {
 			switch {
@@ -189,6 +188,12 @@ func (s Summary) String() string {
 			}
 		}
 	}
+	return unfinished, unacknowledged, acknowledged
+}
+
+// String has the figures on one line, for the output of a test.
+func (s Summary) String() string {
+	unfinished, unacknowledged, acknowledged := s.Causes()
 	return fmt.Sprintf("%d sent, %d maybe sent, %d taken, %d completed, %d lost; %d redelivered "+
 		"(%d times after an unfinished attempt, %d after a completed one, %d after an acknowledged one); %d pods",
 		s.Sent, s.MaybeSent, s.Taken, s.Completed, len(s.Lost), len(s.Redelivered), unfinished, unacknowledged, acknowledged, len(s.Pods))

@@ -97,7 +97,9 @@ func testServerIsKilledWhileMessagesAreSent(t *testing.T, b *brokers.Broker, nam
 	go func() { ended <- queue.Send(t.Context(), producer, book, 0, messages, 1000) }()
 	await(t, "a thousand messages to be sent", func() bool { return book.Summary().Sent >= 1000 })
 	b.Kill()
-	b.Restart(t)
+	if err := b.Restart(); err != nil {
+		t.Fatal(err)
+	}
 	must(t, <-ended)
 
 	sent := book.Summary()

@@ -8,10 +8,11 @@
 //	workload serve     answers requests behind a Service, for gate Service
 //
 // Both warm up first, and are ready from then on; work on one message or request at a time; report each to a ledger; and end on SIGTERM as
-// soon as what is at hand is finished. Who they are they are told by the environment, POD_NAME and POD_UID.
+// soon as what is at hand is finished. On SIGUSR1 they take memory until they are killed for it. Who they are they are told by the environment, POD_NAME and POD_UID.
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -49,6 +50,7 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("POD_NAME or POD_UID is not set: take them from metadata.name and metadata.uid by a fieldRef")
 	}
 	log.Printf("%s in pod %s", args[0], pod.Name)
+	go growWhenTold()
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	var s settings
 	flags.StringVar(&s.ledger, "ledger", "", "url of the ledger")
@@ -78,6 +80,19 @@ func run(ctx context.Context, args []string) error {
 }
 
 // warm is the time of warming up. It returns false if SIGTERM comes before its end.
+// growWhenTold takes memory, after SIGUSR1, until the container's limit ends the process.
+func growWhenTold() {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGUSR1)
+	<-told
+	log.Print("told to run out of memory")
+	const piece = 1 << 20
+	var all [][]byte
+	for {
+		all = append(all, bytes.Repeat([]byte{byte(len(all))}, piece))
+	}
+}
+
 func (s *settings) warm(ctx context.Context) bool {
 	select {
 	case <-time.After(s.warmUp):

@@ -329,7 +329,9 @@ func testServerIsKilled(t *testing.T, s *site) {
 	go func() { sent <- queue.Send(t.Context(), s.producer, s.book, 0, messages, 200) }()
 	await(t, "some messages", func() bool { return s.book.Completed() > 50 })
 	s.broker.Kill()
-	s.broker.Restart(t)
+	if err := s.broker.Restart(); err != nil {
+		t.Fatal(err)
+	}
 	must(t, <-sent)
 	await(t, "all messages", func() bool { return len(s.book.Summary().Lost) == 0 })
 	for _, p := range pods {

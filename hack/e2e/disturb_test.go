@@ -1,0 +1,602 @@
+//go:build e2e
+
+// Copyright 2026 The QueueScaler Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/queuescaler/queuescaler/hack/e2e/apiproxy"
+	"github.com/queuescaler/queuescaler/hack/e2e/faults"
+	"github.com/queuescaler/queuescaler/hack/e2e/image"
+	"github.com/queuescaler/queuescaler/test/history"
+)
+
+// disturber makes faults. The operator reaches the API server through its proxy, and queues through its tunnels, so that it can be cut off
+// from either while nobody else is.
+type disturber struct {
+	*testing.T
+	proxy   *apiproxy.Proxy
+	apiPort string
+
+	mu  sync.Mutex
+	cut map[string]int // how many faults cut a port off
+}
+
+func newDisturber(t *testing.T) *disturber {
+	t.Helper()
+	d := &disturber{T: t, cut: map[string]int{}}
+	d.serveProxy()
+	d.nft("add table inet faults",
+		"add set inet faults ports { type inet_service; }",
+		"add chain inet faults in { type filter hook input priority -10; }",
+		"add chain inet faults out { type filter hook output priority -10; }",
+		"add rule inet faults in tcp dport @ports drop",
+		"add rule inet faults out tcp sport @ports drop")
+	t.Cleanup(func() { d.nft("delete table inet faults") })
+	d.installDisturbed()
+	go d.recreateWaiting(t.Context())
+	return d
+}
+
+// serveProxy serves the proxy with the API server's own certificate, which is good for the node's address too.
+func (d *disturber) serveProxy() {
+	d.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
+	if err != nil {
+		d.Fatal(err)
+	}
+	target, err := url.Parse(config.Host)
+	if err != nil {
+		d.Fatal(err)
+	}
+	pki := filepath.Join(os.Getenv("LOCALCLUSTER_DATA_DIR"), "pki")
+	ca, err := os.ReadFile(filepath.Join(pki, "ca.crt"))
+	if err != nil {
+		d.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	listener := d.listen()
+	d.proxy = apiproxy.New(target, pool)
+	server := &http.Server{Handler: d.proxy, ErrorLog: log.New(io.Discard, "", 0)}
+	d.Cleanup(func() { _ = server.Close() })
+	go func() {
+		_ = server.ServeTLS(listener, filepath.Join(pki, "apiserver.crt"), filepath.Join(pki, "apiserver.key"))
+	}()
+	d.apiPort = portOf(listener)
+}
+
+func (d *disturber) listen() net.Listener {
+	d.Helper()
+	listener, err := net.Listen("tcp", net.JoinHostPort(shared.address, "0"))
+	if err != nil {
+		d.Fatal(err)
+	}
+	return listener
+}
+
+func portOf(l net.Listener) string { return strconv.Itoa(l.Addr().(*net.TCPAddr).Port) }
+
+// installDisturbed gives the operator the proxy's address, a clock that can be set, and short blocks of evidence.
+func (d *disturber) installDisturbed() {
+	d.Helper()
+	ctx, cancel := context.WithTimeout(d.Context(), within)
+	defer cancel()
+	if _, err := localcluster(ctx, "image", "load", built("hands.tar")); err != nil {
+		d.Fatal(err)
+	}
+	mustKubectl(d.T, "-n", operatorNamespace, "patch", "deployment", "queuescaler", "--type=json", "-p", fmt.Sprintf(`[
+		{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": %q},
+		{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--evidence-block=5s"},
+		{"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": {"name": "KUBERNETES_SERVICE_HOST", "value": %q}},
+		{"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": {"name": "KUBERNETES_SERVICE_PORT", "value": %q}}]`,
+		image.HandsName, shared.address, d.apiPort))
+	mustKubectl(d.T, "-n", operatorNamespace, "rollout", "status", "deployment/queuescaler", "--timeout=2m")
+}
+
+// tunnel returns a url on which what listens at the given one is reached through a port of its own, and that port.
+func (d *disturber) tunnel(to string) (through, port string) {
+	d.Helper()
+	u, err := url.Parse(to)
+	if err != nil {
+		d.Fatal(err)
+	}
+	target, listener := u.Host, d.listen()
+	d.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			from, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go join(from, target)
+		}
+	}()
+	u.Host = listener.Addr().String()
+	return u.String(), portOf(listener)
+}
+
+// join passes on what comes from either side, until one of them ends.
+func join(from net.Conn, target string) {
+	defer from.Close()
+	to, err := net.Dial("tcp", target)
+	if err != nil {
+		return
+	}
+	defer to.Close()
+	ended := make(chan struct{}, 2)
+	for _, way := range [][2]net.Conn{{from, to}, {to, from}} {
+		go func() {
+			_, _ = io.Copy(way[1], way[0])
+			ended <- struct{}{}
+		}()
+	}
+	<-ended
+}
+
+func (d *disturber) nft(commands ...string) {
+	d.Helper()
+	cmd := exec.Command("nft", "-f", "-")
+	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		d.Errorf("nft: %v: %s", err, out)
+	}
+}
+
+// cutOff drops all packets to and from these ports for a while.
+func (d *disturber) cutOff(lasts time.Duration, ports ...string) {
+	d.change(+1, ports)
+	time.Sleep(lasts)
+	d.change(-1, ports)
+}
+
+func (d *disturber) change(by int, ports []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, port := range ports {
+		was := d.cut[port]
+		d.cut[port] += by
+		switch {
+		case was == 0:
+			d.nft("add element inet faults ports { " + port + " }")
+		case d.cut[port] == 0:
+			d.nft("delete element inet faults ports { " + port + " }")
+		}
+	}
+}
+
+// recreateWaiting deletes the operator's pods that would be started again only after some minutes, because they were killed often. It also
+// reports those that ended by a panic.
+func (d *disturber) recreateWaiting(ctx context.Context) {
+	for tick := time.NewTicker(time.Second); ; {
+		select {
+		case <-ctx.Done():
+			tick.Stop()
+			return
+		case <-tick.C:
+		}
+		pods, err := operatorPods(ctx)
+		if err != nil {
+			continue // the API server may be away
+		}
+		for _, p := range pods {
+			for _, s := range p.Status.ContainerStatuses {
+				if last := s.LastTerminationState.Terminated; last != nil && last.ExitCode == 2 {
+					text, _ := kubectl(ctx, "-n", operatorNamespace, "logs", p.Name, "--previous", "--tail=60")
+					d.Errorf("the operator panicked:\n%s", text)
+				}
+				if s.State.Waiting != nil && s.State.Waiting.Reason == "CrashLoopBackOff" {
+					_ = shared.client.Delete(ctx, &p, client.GracePeriodSeconds(0)) // else at the next look
+				}
+			}
+		}
+	}
+}
+
+func operatorPods(ctx context.Context) ([]corev1.Pod, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var pods corev1.PodList
+	err := shared.client.List(ctx, &pods, client.InNamespace(operatorNamespace), client.MatchingLabels{"app.kubernetes.io/name": "queuescaler"})
+	return pods.Items, err
+}
+
+// awaitOperators waits until all of the operator's pods are ready.
+func (c *campaign) awaitOperators() {
+	c.Helper()
+	c.lines[0].await("two operators ready", func() (bool, string) {
+		pods, err := operatorPods(c.Context())
+		ready := 0
+		for _, p := range pods {
+			for _, x := range p.Status.Conditions {
+				if x.Type == corev1.PodReady && x.Status == corev1.ConditionTrue && p.DeletionTimestamp == nil {
+					ready++
+				}
+			}
+		}
+		return ready == 2 && len(pods) == 2, fmt.Sprintf("%d of %d ready, %v", ready, len(pods), err)
+	})
+}
+
+// holder is the pod that leads.
+func holder(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var lease coordinationv1.Lease
+	err := shared.client.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: "queuescaler.capacity.queuescaler.io"}, &lease)
+	pod, _, _ := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
+	return pod, err
+}
+
+// leader is the process of the operator that leads; any other one if that cannot be found out.
+func leader(ctx context.Context) (int, error) {
+	all, err := processes("/manager")
+	if err != nil {
+		return 0, err
+	}
+	pod, err := holder(ctx)
+	if err == nil {
+		for _, pid := range all {
+			if hostname(pid) == pod {
+				return pid, nil
+			}
+		}
+	}
+	return all[0], nil
+}
+
+// processes are those of a program, in containers too: of a path, or of a part of the cluster. There is at least one.
+func processes(program string) ([]int, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	var out []int
+	for _, file := range files {
+		line, _ := os.ReadFile(file) // it may be gone
+		words := strings.Split(string(line), "\x00")
+		if words[0] == program || strings.HasSuffix(words[0], "/localcluster") && words[1] == program {
+			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, pid)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no %s is running", program)
+	}
+	return out, nil
+}
+
+// hostname of a container's process is its pod's name.
+func hostname(pid int) string {
+	environ, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	for _, v := range bytes.Split(environ, []byte{0}) {
+		if name, ok := bytes.CutPrefix(v, []byte("HOSTNAME=")); ok {
+			return string(name)
+		}
+	}
+	return ""
+}
+
+// at is the process of the operator that has this address.
+func at(ip string) (int, error) {
+	all, err := processes("/manager")
+	if err != nil {
+		return 0, err
+	}
+	for _, pid := range all {
+		routes, _ := os.ReadFile(fmt.Sprintf("/proc/%d/net/fib_trie", pid)) // it may be gone
+		if bytes.Contains(routes, []byte("|-- "+ip+"\n")) {
+			return pid, nil
+		}
+	}
+	return 0, fmt.Errorf("no operator has the address %s", ip)
+}
+
+// inject makes a fault, and ends it. It returns the fault that happened; none if it could not be made.
+func (c *campaign) inject(in faults.Injection, began time.Time) (faults.Fault, error) {
+	select {
+	case <-time.After(time.Until(began.Add(in.At))):
+	case <-c.Context().Done():
+		return "", c.Context().Err()
+	}
+	if in.Fault == faults.KilledBeforeWrite || in.Fault == faults.KilledAfterWrite {
+		return c.killAtWrite(in)
+	}
+	return happened(in.Fault, c.makers()[in.Fault](c.Context(), in))
+}
+
+// maker makes a fault, and returns when it is over.
+type maker func(context.Context, faults.Injection) error
+
+// killAtWrite kills the operator at its next write; if there is none, it kills it all the same.
+func (c *campaign) killAtWrite(in faults.Injection) (faults.Fault, error) {
+	killed := make(chan error, 1)
+	s := &apiproxy.Strike{After: in.Fault == faults.KilledAfterWrite, Do: func(ip string) {
+		pid, err := at(ip)
+		if err == nil {
+			err = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		killed <- err
+	}}
+	c.proxy.StrikeAtWrite(s)
+	select {
+	case err := <-killed:
+		return happened(in.Fault, err)
+	case <-time.After(in.Lasts):
+	}
+	if !c.proxy.Disarm(s) {
+		return happened(in.Fault, <-killed)
+	}
+	return happened(faults.OperatorKilled, c.killOperator(c.Context(), in))
+}
+
+func happened(f faults.Fault, err error) (faults.Fault, error) {
+	if err != nil {
+		return "", err
+	}
+	return f, nil
+}
+
+// killOperator kills one, mostly the one that leads.
+func (c *campaign) killOperator(ctx context.Context, in faults.Injection) error {
+	pid, err := leader(ctx)
+	if err != nil {
+		return err
+	}
+	if in.Choice.IntN(4) == 0 {
+		all, err := processes("/manager")
+		if err != nil {
+			return err
+		}
+		pid = all[in.Choice.IntN(len(all))]
+	}
+	return syscall.Kill(pid, syscall.SIGKILL)
+}
+
+// makers has one for each fault, but for those that wait for a write.
+func (c *campaign) makers() map[faults.Fault]maker {
+	return map[faults.Fault]maker{
+		faults.OperatorKilled: c.killOperator,
+		faults.LeaderChanged:  c.endLeader,
+		faults.TwoLeaders:     c.pauseLeader,
+		faults.ClockSet:       c.setClock,
+		faults.CutOffAPI: func(_ context.Context, in faults.Injection) error {
+			c.cutOff(in.Lasts, c.apiPort)
+			return nil
+		},
+		faults.CutOffQueues: func(_ context.Context, in faults.Injection) error {
+			return c.cutOffQueues(in)
+		},
+		faults.CutOffBoth: func(_ context.Context, in faults.Injection) error {
+			return c.cutOffQueues(in, c.apiPort)
+		},
+		faults.EventsLate: func(_ context.Context, in faults.Injection) error {
+			return holdBack(c.proxy.Hold(), in.Lasts, (*apiproxy.Hold).Release)
+		},
+		faults.EventsOfOneLate: func(_ context.Context, in faults.Injection) error {
+			all := []string{"pods", "replicasets", "deployments", "queuescalers"}
+			return holdBack(c.proxy.Hold(all[in.Choice.IntN(len(all))]), in.Lasts, (*apiproxy.Hold).Release)
+		},
+		faults.EventsNeverSeen: func(_ context.Context, in faults.Injection) error {
+			return holdBack(c.proxy.Hold(), in.Lasts, (*apiproxy.Hold).Forget)
+		},
+		faults.APIServerKilled:   func(ctx context.Context, _ faults.Injection) error { return c.killPart(ctx, "kube-apiserver") },
+		faults.EtcdKilled:        func(ctx context.Context, _ faults.Injection) error { return c.killPart(ctx, "etcd") },
+		faults.ControllersKilled: func(ctx context.Context, _ faults.Injection) error { return c.killPart(ctx, "kube-controller-manager") },
+		faults.QueueServerKilled: c.killBroker,
+		faults.KubeletStopped:    c.stopKubelet,
+		faults.PodOutOfMemory:    c.exhaust,
+		faults.PodDeleted:        c.deletePod,
+		faults.RolloutGood:       c.rollGood,
+		faults.RolloutSlow:       c.rollBad("-work=100ms"),
+		faults.RolloutStuck:      c.rollBad("-warm-up=1h"),
+		faults.RolloutCrashes:    c.rollBad("-no-such-flag"),
+	}
+}
+
+// one is a line that a choice fell on.
+func (c *campaign) one(in faults.Injection) *line { return c.lines[in.Choice.IntN(len(c.lines))] }
+
+func (c *campaign) endLeader(ctx context.Context, _ faults.Injection) error {
+	name, err := holder(ctx)
+	if err != nil {
+		return err
+	}
+	pod := &corev1.Pod{}
+	pod.Namespace, pod.Name = operatorNamespace, name
+	return shared.client.Delete(ctx, pod)
+}
+
+// pauseLeader stops the process that leads for longer than its lease is valid. When it goes on it believes for a moment that it still leads.
+func (c *campaign) pauseLeader(ctx context.Context, in faults.Injection) error {
+	pid, err := leader(ctx)
+	if err != nil {
+		return err
+	}
+	paused := hostname(pid)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	time.Sleep(in.Lasts)
+	now, err := holder(ctx)
+	if err := errors.Join(err, syscall.Kill(pid, syscall.SIGCONT)); err != nil {
+		return err
+	}
+	if now == paused {
+		return errors.New("no other one led meanwhile")
+	}
+	return nil
+}
+
+func (c *campaign) setClock(_ context.Context, in faults.Injection) error {
+	way := []syscall.Signal{syscall.SIGUSR1, syscall.SIGUSR2}[in.Choice.IntN(2)]
+	if err := signalOperators(way); err != nil {
+		return err
+	}
+	time.Sleep(in.Lasts)
+	_ = signalOperators(syscall.SIGHUP) // one that was started meanwhile is right
+	return nil
+}
+
+func signalOperators(s syscall.Signal) error {
+	all, err := processes("/manager")
+	for _, pid := range all {
+		err = errors.Join(err, syscall.Kill(pid, s))
+	}
+	return err
+}
+
+// freshFor is how long a reading stays fresh.
+const freshFor = 15 * time.Second
+
+func (c *campaign) cutOffQueues(in faults.Injection, more ...string) error {
+	began := time.Now()
+	ports := more
+	for _, l := range c.lines {
+		ports = append(ports, l.port)
+	}
+	c.cutOff(in.Lasts, ports...)
+	for _, l := range c.lines {
+		blind(l, began)
+	}
+	return nil
+}
+
+// blind notes that the operator could not read a line's queue since a time, until now.
+func blind(l *line, since time.Time) {
+	if from, to := since.Add(freshFor), time.Now(); from.Before(to) {
+		shared.mu.Lock()
+		defer shared.mu.Unlock()
+		shared.blind[l.namespace] = append(shared.blind[l.namespace], history.Interval{From: from, To: to})
+	}
+}
+
+func holdBack(h *apiproxy.Hold, lasts time.Duration, end func(*apiproxy.Hold)) error {
+	time.Sleep(lasts)
+	held := h.Held()
+	end(h)
+	if held == 0 {
+		return errors.New("there was no event to hold back")
+	}
+	return nil
+}
+
+// killPart kills a part of the control plane, which is started again at once, and returns when the API server answers.
+func (c *campaign) killPart(ctx context.Context, part string) error {
+	pids, err := processes(part)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+		return err
+	}
+	err = insist(ctx, func(ctx context.Context) error { return shared.client.List(ctx, &corev1.NamespaceList{}) })
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	shared.gaps = append(shared.gaps, history.Interval{From: began.Add(-time.Second), To: time.Now()})
+	return err
+}
+
+func (c *campaign) killBroker(_ context.Context, in faults.Injection) error {
+	l := c.one(in)
+	began := time.Now()
+	l.broker.Kill()
+	time.Sleep(in.Lasts)
+	err := l.broker.Restart()
+	blind(l, began)
+	if err != nil {
+		c.Errorf("%s: %v", l.name, err)
+	}
+	return err
+}
+
+// stopKubelet stops the only node's, which with everything on it is not ready then.
+func (c *campaign) stopKubelet(ctx context.Context, in faults.Injection) error {
+	if _, err := localcluster(ctx, "node", "stop", realNode); err != nil {
+		return err
+	}
+	time.Sleep(in.Lasts)
+	_, err := localcluster(ctx, "node", "start", realNode)
+	if err != nil {
+		c.Error(err)
+	}
+	return err
+}
+
+// exhaust has a process of a consumer take memory until the kernel ends it.
+func (c *campaign) exhaust(_ context.Context, in faults.Injection) error {
+	all, err := processes("/workload")
+	if err != nil {
+		return err
+	}
+	return syscall.Kill(all[in.Choice.IntN(len(all))], syscall.SIGUSR1)
+}
+
+// deletePod deletes a pod, half of the times without letting it finish.
+func (c *campaign) deletePod(ctx context.Context, in faults.Injection) error {
+	var pods corev1.PodList
+	l := c.one(in)
+	if err := shared.client.List(ctx, &pods, client.InNamespace(l.namespace)); err != nil {
+		return err
+	}
+	if len(pods.Items) == 0 {
+		return errors.New("there is no pod")
+	}
+	var options []client.DeleteOption
+	if in.Choice.IntN(2) == 0 {
+		options = append(options, client.GracePeriodSeconds(0))
+	}
+	return shared.client.Delete(ctx, &pods.Items[in.Choice.IntN(len(pods.Items))], options...)
+}
+
+func (c *campaign) rollGood(ctx context.Context, in faults.Injection) error {
+	l := c.one(in)
+	revision, err := l.roll(ctx)
+	if err == nil {
+		l.keep(revision)
+	}
+	return err
+}
+
+// rollBad rolls out a revision with these arguments, and after a while somebody puts the good one back.
+func (c *campaign) rollBad(args ...string) maker {
+	return func(ctx context.Context, in faults.Injection) error {
+		l := c.one(in)
+		if _, err := l.roll(ctx, args...); err != nil {
+			return err
+		}
+		time.Sleep(in.Lasts)
+		return l.undo(ctx)
+	}
+}
