@@ -167,36 +167,21 @@ func noPanic() error {
 
 // noLawBroken judges all that the operator ever wrote.
 func noLawBroken() error {
-	writes, err := auditLog()
+	verdict, err := history.Judge(auditLog().Writes(), history.Circumstances{Operator: operatorUser, WritesPerMinute: 240})
 	if err != nil {
 		return err
 	}
-	broken, err := history.Judge(writes, history.Circumstances{Operator: operatorUser, WritesPerMinute: 240})
-	if err != nil {
-		return err
-	}
-	ours := 0
-	for _, w := range writes {
-		if w.User == operatorUser {
-			ours++
-		}
-	}
-	if ours == 0 {
+	if verdict.Ours == 0 {
 		return errors.New("the audit log has no write of the operator")
 	}
-	fmt.Printf("%d writes in the audit log, %d by the operator: %d break a law\n", len(writes), ours, len(broken))
+	fmt.Printf("%d writes in the audit log, %d by the operator: %d break a law\n", verdict.Writes, verdict.Ours, len(verdict.Violations))
 	var errs []error
-	for _, v := range broken {
+	for _, v := range verdict.Violations {
 		errs = append(errs, errors.New(v.String()))
 	}
 	return errors.Join(errs...)
 }
 
-func auditLog() ([]history.Write, error) {
-	dir := os.Getenv("LOCALCLUSTER_DATA_DIR")
-	before, err := filepath.Glob(filepath.Join(dir, "audit-*.log"))
-	if err != nil {
-		return nil, err
-	}
-	return history.Read(append(before, filepath.Join(dir, "audit.log"))...)
+func auditLog() *history.Log {
+	return &history.Log{Path: filepath.Join(os.Getenv("LOCALCLUSTER_DATA_DIR"), "audit.log")}
 }
