@@ -267,18 +267,21 @@ func (c *campaign) count() faults.Messages {
 // judge looks at all that was written, and at all that slots took.
 func (c *campaign) judge(rounds int) {
 	c.Helper()
-	writes, err := auditLog()
+	verdict, err := judged()
 	if err != nil {
 		c.Fatal(err)
 	}
-	out, err := judged(writes)
-	if err != nil {
-		c.Fatal(err)
+	out := faults.Judged{Rounds: rounds, Writes: verdict.Writes, Operator: verdict.Ours}
+	for _, v := range verdict.Violations {
+		out.Violations = append(out.Violations, v.String())
 	}
-	out.Rounds = rounds
 	for _, l := range c.lines {
 		lent := map[string][]ledger.Interval{}
-		for uid, intervals := range history.Lent(writes, l.namespace) {
+		spans, err := history.Lent(auditLog().Writes(), l.namespace, shared.gaps)
+		if err != nil {
+			c.Fatal(err)
+		}
+		for uid, intervals := range spans {
 			lent[uid] = []ledger.Interval{}
 			for _, i := range intervals {
 				// Without an end: a kubelet that is stopped tells no pod that it was returned.
@@ -298,23 +301,6 @@ func (c *campaign) judge(rounds int) {
 	for _, wrong := range slices.Concat(out.Violations, out.TooSoon) {
 		c.Error(wrong)
 	}
-}
-
-// judged judges what the operator wrote.
-func judged(writes []history.Write) (faults.Judged, error) {
-	out := faults.Judged{Writes: len(writes)}
-	for _, w := range writes {
-		if w.User == operatorUser {
-			out.Operator++
-		}
-	}
-	shared.mu.Lock()
-	defer shared.mu.Unlock()
-	broken, err := history.Judge(writes, history.Circumstances{Operator: operatorUser, WritesPerMinute: 240, Blind: shared.blind})
-	for _, v := range broken {
-		out.Violations = append(out.Violations, v.String())
-	}
-	return out, err
 }
 
 // roll rolls out a revision with these arguments added, and returns its number.

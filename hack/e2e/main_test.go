@@ -51,7 +51,7 @@ var shared struct {
 	mu sync.Mutex
 	// What happened that the audit log does not tell: see history.Circumstances.
 	blind map[string][]history.Interval
-	gaps  []history.Interval
+	gaps  history.Gaps
 }
 
 func TestMain(m *testing.M) {
@@ -174,29 +174,28 @@ func noPanic() error {
 
 // noLawBroken judges all that the operator ever wrote.
 func noLawBroken() error {
-	writes, err := auditLog()
+	verdict, err := judged()
 	if err != nil {
 		return err
 	}
-	found, err := judged(writes)
-	if err != nil {
-		return err
-	}
-	if found.Operator == 0 {
+	if verdict.Ours == 0 {
 		return errors.New("the audit log has no write of the operator")
 	}
-	fmt.Printf("%d writes in the audit log, %d by the operator: %d break a law\n", found.Writes, found.Operator, len(found.Violations))
-	if len(found.Violations) > 0 {
-		return errors.New(strings.Join(found.Violations, "\n"))
+	fmt.Printf("%d writes in the audit log, %d by the operator: %d break a law\n", verdict.Writes, verdict.Ours, len(verdict.Violations))
+	var errs []error
+	for _, v := range verdict.Violations {
+		errs = append(errs, errors.New(v.String()))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
-func auditLog() ([]history.Write, error) {
-	dir := os.Getenv("LOCALCLUSTER_DATA_DIR")
-	before, err := filepath.Glob(filepath.Join(dir, "audit-*.log"))
-	if err != nil {
-		return nil, err
-	}
-	return history.Read(append(before, filepath.Join(dir, "audit.log"))...)
+// judged judges all that the operator ever wrote.
+func judged() (history.Verdict, error) {
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	return history.Judge(auditLog().Writes(), history.Circumstances{Operator: operatorUser, WritesPerMinute: 240, Blind: shared.blind, Gaps: shared.gaps})
+}
+
+func auditLog() *history.Log {
+	return &history.Log{Path: filepath.Join(os.Getenv("LOCALCLUSTER_DATA_DIR"), "audit.log")}
 }

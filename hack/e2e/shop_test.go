@@ -343,12 +343,12 @@ func (s *shop) tookOnlyWhatItMay() {
 	if len(summary.Lost) > 0 || len(summary.Unsent) > 0 {
 		s.Errorf("lost: %v; taken and never sent: %v", summary.Lost, summary.Unsent)
 	}
-	writes, err := auditLog()
+	slots, err := history.Lent(auditLog().Writes(), s.namespace, nil)
 	if err != nil {
 		s.Fatal(err)
 	}
 	lent, times := map[string][]ledger.Interval{}, 0
-	for uid, intervals := range history.Lent(writes, s.namespace) {
+	for uid, intervals := range slots {
 		lent[uid], times = []ledger.Interval{}, times+len(intervals)
 		for _, i := range intervals {
 			lent[uid] = append(lent[uid], ledger.Interval{Start: i.From, End: i.To.Add(leaveWithin)})

@@ -2,30 +2,32 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package history reads what happened in a cluster from its API server's audit log, and judges the operator's part in it by the laws
-// that hold whatever fails: see Judge. The log has to have the bodies of writes, as that of `localcluster run --node` has.
+// that hold whatever fails: see Judge. The log has to have the bodies of writes, as that of `localcluster run --node` has. It may be of
+// any size, and API servers that wrote it may have been killed: see Log and Gaps.
 package history
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
-
-	"github.com/queuescaler/queuescaler/api/v1alpha1"
 )
 
-// Write is one successful write, in the order in which the API server answered.
+// Write is a write that the API server answered, be it that it refused.
 type Write struct {
-	// Time is when the request came in.
-	Time time.Time
+	// Time is when the request came in, Answered when the answer went out.
+	Time, Answered time.Time
 	// User who wrote.
 	User string
 	// Verb is create, update, patch, delete or deletecollection.
@@ -33,13 +35,21 @@ type Write struct {
 	// Resource, with its subresource: "deployments/scale".
 	Resource        string
 	Namespace, Name string
+	// Code is the HTTP status of the answer.
+	Code int
 	// Request is the body of the request, and Object what the write left, as JSON; empty where the log has none.
 	Request, Object json.RawMessage
+
+	// version is the resourceVersion that the write left, which orders all writes of a cluster.
+	version uint64
 }
 
 func (w Write) String() string {
 	return fmt.Sprintf("%s %s %s %s/%s by %s", w.Time.UTC().Format("15:04:05.000"), w.Verb, w.Resource, w.Namespace, w.Name, w.User)
 }
+
+// made reports whether the write was made, and not refused.
+func (w Write) made() bool { return w.Code < http.StatusMultipleChoices }
 
 // event is what is needed of an audit.k8s.io/v1 Event.
 type event struct {
@@ -58,88 +68,170 @@ type event struct {
 		Code int `json:"code"`
 	} `json:"responseStatus"`
 	Received time.Time       `json:"requestReceivedTimestamp"`
+	Answered time.Time       `json:"stageTimestamp"`
 	Request  json.RawMessage `json:"requestObject"`
 	Response json.RawMessage `json:"responseObject"`
 }
 
-// Interval is a span of time.
-type Interval struct{ From, To time.Time }
+func (e *event) isWrite() bool {
+	return (e.Stage == "ResponseComplete" || e.Stage == "Panic") && slices.Contains(writing, e.Verb)
+}
 
-func (i Interval) contains(t time.Time) bool { return !t.Before(i.From) && t.Before(i.To) }
+func (e *event) write() Write {
+	w := Write{
+		Time: e.Received, Answered: e.Answered, User: e.User.Username, Verb: e.Verb, Code: e.ResponseStatus.Code,
+		Resource:  strings.TrimSuffix(e.ObjectRef.Resource+"/"+e.ObjectRef.Subresource, "/"),
+		Namespace: e.ObjectRef.Namespace, Name: e.ObjectRef.Name,
+		Request: e.Request, Object: e.Response,
+	}
+	if w.Verb == "deletecollection" {
+		return w // a list's version is that of its reading
+	}
+	var object struct {
+		Metadata struct {
+			ResourceVersion string `json:"resourceVersion"`
+		} `json:"metadata"`
+	}
+	if json.Unmarshal(w.Object, &object) == nil {
+		w.version, _ = strconv.ParseUint(object.Metadata.ResourceVersion, 10, 64)
+	}
+	return w
+}
 
 var writing = []string{"create", "update", "patch", "delete", "deletecollection"}
 
-// Read reads the audit logs in the order given: those that were set aside first.
-func Read(paths ...string) ([]Write, error) {
-	var out []Write
-	for _, path := range paths {
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, err
-		}
-		out, err = read(f, out)
-		f.Close()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-	}
-	return out, nil
+// Log is an API server's audit log.
+type Log struct {
+	// Path is that of the newest file. Those that were set aside before lie beside it.
+	Path string
+	// Torn is in how many lines an event was cut off, because an API server was killed, as far as Writes has come.
+	Torn int
 }
 
-func read(from io.Reader, into []Write) ([]Write, error) {
+// Writes reads the log anew, and yields its writes in the order in which they were made. Few are in memory at a time. It ends with the
+// first error.
+func (l *Log) Writes() iter.Seq2[Write, error] {
+	return func(yield func(Write, error) bool) {
+		l.Torn = 0
+		suffix := filepath.Ext(l.Path)
+		paths, err := filepath.Glob(strings.TrimSuffix(l.Path, suffix) + "-*" + suffix) // their names end in the time
+		if err != nil {
+			yield(Write{}, err)
+			return
+		}
+		var queue inOrder
+		for _, path := range append(paths, l.Path) {
+			if goOn, err := l.readFile(path, &queue, yield); !goOn || err != nil {
+				if err != nil {
+					yield(Write{}, fmt.Errorf("%s: %w", path, err))
+				}
+				return
+			}
+		}
+		queue.drain(0, yield)
+	}
+}
+
+func (l *Log) readFile(path string, queue *inOrder, yield func(Write, error) bool) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	return l.read(f, path == l.Path, queue, yield)
+}
+
+// read reads one file. newest is the one that an API server may still be writing.
+func (l *Log) read(from io.Reader, newest bool, queue *inOrder, yield func(Write, error) bool) (bool, error) {
 	r := bufio.NewReaderSize(from, 1<<20)
 	for {
 		line, err := r.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			return into, nil // half a line is a request that was not answered
+			if len(line) > 0 && !newest {
+				l.Torn++
+			}
+			return true, nil // half a line is a request that was not answered
 		}
 		if err != nil {
-			return nil, err
+			return false, err
 		}
-		var e event
-		if err := json.Unmarshal(line, &e); err != nil {
-			return nil, fmt.Errorf("%w: %.200s", err, line)
+		events, torn, err := parse(line)
+		if err != nil {
+			return false, err
 		}
-		if e.Stage != "ResponseComplete" || e.ResponseStatus.Code >= http.StatusMultipleChoices || !slices.Contains(writing, e.Verb) {
-			continue
+		if torn {
+			l.Torn++
 		}
-		into = append(into, Write{
-			Time: e.Received, User: e.User.Username, Verb: e.Verb,
-			Resource:  strings.TrimSuffix(e.ObjectRef.Resource+"/"+e.ObjectRef.Subresource, "/"),
-			Namespace: e.ObjectRef.Namespace, Name: e.ObjectRef.Name,
-			Request: e.Request, Object: e.Response,
-		})
+		for i := range events {
+			if events[i].isWrite() {
+				queue.add(events[i].write())
+			}
+		}
+		if !queue.drain(lookAhead, yield) {
+			return false, nil
+		}
 	}
 }
 
-// Lent tells, of each slot's pod of a namespace, by its UID, when it was lent: from the write that lent it to the one that told it to
-// drain or deleted it. To is far in the future where it still is. A slot that was never lent has no interval.
-func Lent(writes []Write, namespace string) map[string][]Interval {
-	out := map[string][]Interval{}
-	role := map[string]string{}
-	for _, w := range writes {
-		resource, _, _ := strings.Cut(w.Resource, "/")
-		if resource != "pods" || w.Namespace != namespace {
+var eventStart = []byte(`{"kind":"Event"`)
+
+// parse reads the events of a line. It is one, unless an API server was killed in the middle of a line: the next one goes on behind.
+func parse(line []byte) (events []event, torn bool, err error) {
+	var whole event
+	if json.Unmarshal(line, &whole) == nil {
+		return []event{whole}, false, nil
+	}
+	for at := 0; len(bytes.TrimSpace(line[at:])) > 0; {
+		var e event
+		decoder := json.NewDecoder(bytes.NewReader(line[at:]))
+		err := decoder.Decode(&e)
+		if err == nil && e.Stage != "" {
+			events = append(events, e)
+			at += int(decoder.InputOffset())
 			continue
 		}
-		var pod corev1.Pod
-		if json.Unmarshal(w.Object, &pod) != nil || pod.Labels[v1alpha1.LabelSlot] == "" {
-			continue // what an eviction or a binding is answered with is no pod
+		next := bytes.Index(line[at+1:], eventStart)
+		cut := line[at : at+1+max(next, 0)]
+		if next < 0 || !bytes.HasPrefix(cut, eventStart) && !bytes.HasPrefix(eventStart, cut) {
+			return nil, false, fmt.Errorf("%w: %.200s", cmp.Or(err, errors.New("no event")), line)
 		}
-		uid, was, is := string(pod.UID), role[string(pod.UID)], pod.Labels[v1alpha1.LabelRole]
-		if pod.DeletionTimestamp != nil {
-			is = "deleted"
-		}
-		role[uid] = is
-		spans := out[uid]
-		switch {
-		case was != v1alpha1.RoleActive && is == v1alpha1.RoleActive:
-			out[uid] = append(spans, Interval{From: w.Time, To: w.Time.AddDate(100, 0, 0)})
-		case spans == nil:
-			out[uid] = []Interval{}
-		case was == v1alpha1.RoleActive && is != v1alpha1.RoleActive:
-			spans[len(spans)-1].To = w.Time
+		torn = true
+		at += 1 + next
+	}
+	return events, torn, nil
+}
+
+// lookAhead is how many lines of writes may be between a write and one that was made before it: each request writes its line when it
+// is answered.
+const lookAhead = 500
+
+// inOrder puts writes into the order in which they were made.
+type inOrder struct {
+	writes []Write
+	newest uint64 // version
+}
+
+func (q *inOrder) add(w Write) {
+	if w.version == 0 { // it stays where it is
+		w.version = q.newest
+	}
+	q.newest = max(q.newest, w.version)
+	at := len(q.writes)
+	for at > 0 && q.writes[at-1].version > w.version {
+		at--
+	}
+	q.writes = slices.Insert(q.writes, at, w)
+}
+
+// drain yields all but the newest writes; false if no more are wanted.
+func (q *inOrder) drain(keep int, yield func(Write, error) bool) bool {
+	for len(q.writes) > keep {
+		w := q.writes[0]
+		q.writes[0] = Write{} // let go of the bodies
+		q.writes = q.writes[1:]
+		if !yield(w, nil) {
+			return false
 		}
 	}
-	return out
+	return true
 }

@@ -6,6 +6,7 @@ package history
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -30,7 +31,9 @@ type Circumstances struct {
 	// Blind are when nobody can have had fresh readings of a namespace's queues: from the server's end and the age at which a reading
 	// stops to be fresh, until it was back.
 	Blind map[string][]Interval
-	// WritesPerMinute is how many writes of one namespace's objects the operator may make in any minute, reports and events apart.
+	// Gaps are when the log may lack writes.
+	Gaps Gaps
+	// WritesPerMinute is how many writes of one namespace's objects the operator may try in any minute, reports and events apart.
 	WritesPerMinute int
 }
 
@@ -56,20 +59,32 @@ const (
 	LawBounded    = "the operator does not write without bound"
 )
 
+// Verdict is what Judge found.
+type Verdict struct {
+	// Writes were judged, of which the operator tried Ours.
+	Writes, Ours int
+	Violations   []Violation
+}
+
 // Judge finds each write by which the operator broke a law. The QueueScalers in the history must hold rollouts, as is the default,
-// and not release holds early.
-func Judge(writes []Write, c Circumstances) ([]Violation, error) {
+// and not release holds early. Where writes may be missing from the log, what they may have changed is not held against the operator.
+func Judge(writes iter.Seq2[Write, error], c Circumstances) (Verdict, error) {
+	c.Gaps = slices.Clone(c.Gaps)
 	j := judge{
 		Circumstances: c,
-		targets:       map[string]*target{}, scalers: map[string]*v1alpha1.QueueScaler{}, pods: map[string]*corev1.Pod{},
+		targets:       map[string]*target{}, scalers: map[string]*scaler{}, pods: map[string]*slotPod{}, revisions: map[string]string{},
 		slots: map[string]bool{}, recent: map[string][]time.Time{},
 	}
-	for _, w := range writes {
+	for w, err := range writes {
+		if err != nil {
+			return Verdict{}, err
+		}
+		j.Gaps.failed(w)
 		if err := j.write(w); err != nil {
-			return nil, fmt.Errorf("%s: %w", w, err)
+			return Verdict{}, fmt.Errorf("%s: %w", w, err)
 		}
 	}
-	return j.found, nil
+	return j.verdict, nil
 }
 
 // target is a Deployment, as the writes so far left it.
@@ -78,9 +93,12 @@ type target struct {
 	replicas  int32
 	digest    string // of the template
 	available []availability
-	// rolling: the template was changed, and was not complete since. held is what the replicas were before.
+	// seen is when last was written, counted when replicas were.
+	seen, counted time.Time
+	// rolling: the template was changed, and was not complete since. held is what the replicas were before; several numbers if that
+	// is missing from the log.
 	rolling bool
-	held    int32
+	held    []int32
 	// completed are the digests of the templates that were complete.
 	completed map[string]bool
 }
@@ -91,31 +109,49 @@ type availability struct {
 	pods  int32
 }
 
+type scaler struct {
+	*v1alpha1.QueueScaler
+	seen time.Time
+}
+
+type slotPod struct {
+	*corev1.Pod
+	seen time.Time
+}
+
 type judge struct {
 	Circumstances
-	found []Violation
+	verdict Verdict
 
 	targets map[string]*target // by namespace/name, as the others
-	scalers map[string]*v1alpha1.QueueScaler
-	pods    map[string]*corev1.Pod // of slots
+	scalers map[string]*scaler
+	pods    map[string]*slotPod
 	// revisions are the digests of ReplicaSets' templates, by namespace/pod-template-hash.
 	revisions map[string]string
 	// slots are the names of ReplicaSets that were a slot's.
-	slots     map[string]bool
-	leader    string
-	leadSince time.Time
-	recent    map[string][]time.Time // the operator's writes of the last minute, by namespace
+	slots  map[string]bool
+	leader string
+	// leadSince is when the leader was first seen, leaseSeen when the lease was last written.
+	leadSince, leaseSeen time.Time
+	recent               map[string][]time.Time // the operator's writes of the last minute, by namespace
 }
 
 func (j *judge) ours(w Write) bool { return w.User == j.Operator }
 
 func (j *judge) breaks(law string, w Write, why string, args ...any) {
-	j.found = append(j.found, Violation{law, w, fmt.Sprintf(why, args...)})
+	j.verdict.Violations = append(j.verdict.Violations, Violation{law, w, fmt.Sprintf(why, args...)})
 }
 
 func (j *judge) write(w Write) error {
+	j.verdict.Writes++
 	if j.ours(w) {
+		j.verdict.Ours++
 		j.bounded(w)
+	}
+	if !w.made() {
+		return nil
+	}
+	if j.ours(w) {
 		j.ownObjects(w)
 	}
 	switch resource, _, _ := strings.Cut(w.Resource, "/"); resource {
@@ -152,12 +188,12 @@ func (j *judge) queueScaler(w Write) error {
 	if found, err := decode(w, &qs); err != nil || !found || qs.Name == "" {
 		return err
 	}
-	j.scalers[qs.Namespace+"/"+qs.Name] = &qs
+	j.scalers[qs.Namespace+"/"+qs.Name] = &scaler{&qs, w.Time}
 	return nil
 }
 
 // scalerOf is the QueueScaler of a target.
-func (j *judge) scalerOf(namespace, target string) *v1alpha1.QueueScaler {
+func (j *judge) scalerOf(namespace, target string) *scaler {
 	for _, name := range slices.Sorted(maps.Keys(j.scalers)) {
 		if qs := j.scalers[name]; qs.Namespace == namespace && qs.Spec.ScaleTargetRef.Name == target {
 			return qs
@@ -174,29 +210,45 @@ func (j *judge) deployment(w Write) error {
 	if found, err := decode(w, &d); err != nil || !found || d.Name == "" {
 		return err
 	}
-	name := d.Namespace + "/" + d.Name
+	name, digest, replicas := d.Namespace+"/"+d.Name, rollout.Digest(&d.Spec.Template), ptr.Deref(d.Spec.Replicas, 1)
 	t := j.targets[name]
-	digest := rollout.Digest(&d.Spec.Template)
 	if t == nil {
-		t = &target{last: d, digest: digest, rolling: true, held: ptr.Deref(d.Spec.Replicas, 1), completed: map[string]bool{}}
+		t = &target{last: d, digest: digest, rolling: true, held: []int32{replicas}, completed: map[string]bool{}, seen: w.Time, counted: w.Time}
 		j.targets[name] = t
 	}
+	lost := j.Gaps.between(t.seen, w.Time)
 	if j.ours(w) {
 		j.rolledBack(w, t, &d)
 	}
-	t.last = d
 	if digest != t.digest {
 		if !t.rolling {
-			t.held = t.replicas
+			t.held = []int32{t.replicas}
+		}
+		if lost {
+			t.held = append(t.held, t.replicas, replicas)
+			t.completed[t.digest] = true // it may have been
 		}
 		t.digest, t.rolling = digest, true
 	}
-	t.replicas = ptr.Deref(d.Spec.Replicas, 1)
-	t.available = append(t.available, availability{w.Time, d.Status.AvailableReplicas})
-	if s := d.Status; s.ObservedGeneration >= d.Generation && s.UpdatedReplicas == t.replicas && s.Replicas == t.replicas && s.AvailableReplicas == t.replicas {
+	t.last, t.replicas, t.seen, t.counted = d, replicas, w.Time, w.Time
+	t.noteAvailable(w.Time, d.Status.AvailableReplicas)
+	if complete(&d) || lost && latched(&d) {
 		t.rolling, t.completed[digest] = false, true
 	}
 	return nil
+}
+
+func complete(d *appsv1.Deployment) bool {
+	wanted, s := ptr.Deref(d.Spec.Replicas, 1), d.Status
+	return s.ObservedGeneration >= d.Generation && s.UpdatedReplicas == wanted && s.Replicas == wanted && s.AvailableReplicas == wanted
+}
+
+// latched: the Deployment controller saw the rollout complete. It may have written that in a gap, and scaled since.
+func latched(d *appsv1.Deployment) bool {
+	return d.Status.ObservedGeneration >= d.Generation && d.Status.Replicas == d.Status.UpdatedReplicas &&
+		slices.ContainsFunc(d.Status.Conditions, func(c appsv1.DeploymentCondition) bool {
+			return c.Type == appsv1.DeploymentProgressing && c.Reason == "NewReplicaSetAvailable"
+		})
 }
 
 // rolledBack: a rollback that is asked for changes the template and nothing else.
@@ -210,6 +262,8 @@ func (j *judge) rolledBack(w Write, t *target, d *appsv1.Deployment) {
 	switch {
 	case !j.mayRollBack(d.Namespace, d.Name):
 		j.breaks(LawOwnObjects, w, "the Deployment was written, and no rollback is asked for")
+	case j.Gaps.between(t.seen, w.Time):
+		// what else is changed may be somebody else's
 	case ptr.Deref(d.Spec.Replicas, 1) != t.replicas:
 		j.breaks(LawOwnObjects, w, "replicas went from %d to %d, and not through the scale", t.replicas, ptr.Deref(d.Spec.Replicas, 1))
 	case !equality.Semantic.DeepEqual(before, after):
@@ -228,27 +282,37 @@ func (j *judge) scale(w Write) error {
 	if found, err := decode(w, &s); err != nil || !found || t == nil {
 		return err
 	}
-	from, to := t.replicas, s.Spec.Replicas
-	t.replicas = to
+	from, to, lost := t.replicas, s.Spec.Replicas, j.Gaps.between(t.counted, w.Time)
+	t.replicas, t.counted = to, w.Time
 	if !j.ours(w) || from == to {
 		return nil
 	}
 	qs := j.scalerOf(w.Namespace, w.Name)
 	if qs == nil {
-		j.breaks(LawOwnObjects, w, "no QueueScaler has this target")
+		if !j.Gaps.between(w.Time.Add(-reporting), w.Time) {
+			j.breaks(LawOwnObjects, w, "no QueueScaler has this target")
+		}
 		return nil
 	}
 	least, most := ptr.Deref(qs.Spec.MinReplicas, 1), qs.Spec.MaxReplicas
-	if to > most || to < least {
+	if (to > most || to < least) && !j.Gaps.between(qs.seen, w.Time) {
 		j.breaks(LawLimits, w, "%d → %d replicas, and the limits are %d to %d", from, to, least, most)
 	}
-	if t.rolling && to != min(t.held, most) {
-		j.breaks(LawHold, w, "%d → %d replicas in the middle of a rollout that began at %d", from, to, t.held)
+	if t.rolling && !t.restores(to, most) && !j.Gaps.between(t.seen, w.Time) {
+		j.breaks(LawHold, w, "%d → %d replicas in the middle of a rollout that began at %v", from, to, t.held)
 	}
-	if to < from {
-		j.scaleDown(w, qs, from, to)
+	if to < from && !lost {
+		j.scaleDown(w, qs.QueueScaler, from, to)
 	}
 	return nil
+}
+
+// reporting is within what time the operator writes the status of a QueueScaler that it acts for.
+const reporting = time.Minute
+
+// restores reports whether the number puts back what a rollout began with.
+func (t *target) restores(to, most int32) bool {
+	return slices.ContainsFunc(t.held, func(held int32) bool { return to == min(held, most) })
 }
 
 func (j *judge) scaleDown(w Write, qs *v1alpha1.QueueScaler, from, to int32) {
@@ -277,7 +341,11 @@ func (j *judge) lease(w Write) error {
 	}
 	if holder := ptr.Deref(l.Spec.HolderIdentity, ""); holder != j.leader {
 		j.leader, j.leadSince = holder, w.Time
+		if j.Gaps.between(j.leaseSeen, w.Time) {
+			j.leadSince = j.leaseSeen
+		}
 	}
+	j.leaseSeen = w.Time
 	return nil
 }
 
@@ -286,15 +354,15 @@ func (j *judge) replicaSet(w Write) error {
 	if found, err := decode(w, &rs); err != nil || !found || rs.Name == "" {
 		return err
 	}
+	if rs.Labels[v1alpha1.LabelSlot] != "" {
+		j.slots[rs.Namespace+"/"+rs.Name] = true
+	}
 	hash := rs.Labels[appsv1.DefaultDeploymentUniqueLabelKey]
 	if hash == "" {
 		return nil
 	}
 	template := rs.Spec.Template.DeepCopy()
 	delete(template.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
-	if j.revisions == nil {
-		j.revisions = map[string]string{}
-	}
 	j.revisions[rs.Namespace+"/"+hash] = rollout.Digest(template)
 	return nil
 }
@@ -317,47 +385,64 @@ func (j *judge) pod(w Write) error {
 		return nil
 	}
 	before := j.pods[name]
-	j.pods[name] = &pod
-	was, is := "", pod.Labels[v1alpha1.LabelRole]
+	j.pods[name] = &slotPod{&pod, w.Time}
+	was, is, since := "", pod.Labels[v1alpha1.LabelRole], pod.CreationTimestamp.Time
 	if before != nil && before.UID == pod.UID {
-		was = before.Labels[v1alpha1.LabelRole]
+		was, since = before.Labels[v1alpha1.LabelRole], before.seen
 	}
-	if was == is {
-		return nil
-	}
-	if !slices.Contains([]string{">standby", "standby>active", "active>draining"}, was+">"+is) {
-		j.breaks(LawSlots, w, "its role went from %q to %q", was, is)
-	}
-	if is == v1alpha1.RoleActive {
-		j.lent(w, &pod)
+	if was != is {
+		j.role(w, &pod, was, is, since)
 	}
 	return nil
+}
+
+// role judges a change of a slot's role. since is when the pod was written before.
+func (j *judge) role(w Write, pod *corev1.Pod, was, is string, since time.Time) {
+	lost, here, steps := j.Gaps.between(since, w.Time), setsRole(w, is), rank(is)-rank(was)
+	switch {
+	case steps == 1 && !lost && !here:
+		j.breaks(LawSlots, w, "its role went from %q to %q, and no write of the log did it", was, is)
+	case steps != 1 && !(lost && steps > 1):
+		j.breaks(LawSlots, w, "its role went from %q to %q", was, is)
+	}
+	if active := rank(v1alpha1.RoleActive); rank(was) < active && rank(is) >= active {
+		j.lent(w, pod, here && is == v1alpha1.RoleActive)
+	}
 }
 
 // settling is how long the operator's caches may be behind the API server when it lends.
 const settling = 2 * time.Second
 
-func (j *judge) lent(w Write, pod *corev1.Pod) {
-	if pod.DeletionTimestamp != nil {
+// lent judges that a slot was put in service: here, or by an earlier write that the log lacks.
+func (j *judge) lent(w Write, pod *corev1.Pod, here bool) {
+	if pod.DeletionTimestamp != nil && here {
 		j.breaks(LawSlots, w, "it was lent while it was being deleted")
 	}
 	qs := j.scalers[pod.Namespace+"/"+pod.Labels[v1alpha1.LabelScaler]]
 	if qs == nil {
-		j.breaks(LawSlots, w, "it is the slot of no QueueScaler")
+		if !j.Gaps.between(w.Time.Add(-reporting), w.Time) {
+			j.breaks(LawSlots, w, "it is the slot of no QueueScaler")
+		}
 		return
 	}
 	t := j.targets[pod.Namespace+"/"+qs.Spec.ScaleTargetRef.Name]
 	if t == nil {
-		j.breaks(LawSlots, w, "its target does not exist")
+		if !j.Gaps.between(w.Time.Add(-reporting), w.Time) {
+			j.breaks(LawSlots, w, "its target does not exist")
+		}
 		return
 	}
-	if revision := pod.Labels[v1alpha1.LabelRevision]; !t.completed[j.revisions[pod.Namespace+"/"+revision]] {
+	unsure := j.Gaps.between(t.seen, w.Time)
+	if revision := pod.Labels[v1alpha1.LabelRevision]; !t.completed[j.revisions[pod.Namespace+"/"+revision]] && !unsure {
 		j.breaks(LawSlots, w, "revision %s, which it runs, was never complete", revision)
+	}
+	if !here || unsure || j.Gaps.between(qs.seen, w.Time) {
+		return
 	}
 	inService := int32(0)
 	for _, p := range j.pods {
 		if p.Namespace == pod.Namespace && p.Labels[v1alpha1.LabelScaler] == qs.Name && p.Labels[v1alpha1.LabelRole] == v1alpha1.RoleActive && p.DeletionTimestamp == nil &&
-			(p == pod || ready(p)) { // one that is unready is being replaced
+			(p.Pod == pod || ready(p.Pod) && !j.Gaps.between(p.seen, w.Time)) { // one that is unready is being replaced
 			inService++
 		}
 	}
@@ -368,6 +453,14 @@ func (j *judge) lent(w Write, pod *corev1.Pod) {
 
 func ready(p *corev1.Pod) bool {
 	return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue })
+}
+
+// noteAvailable keeps what leastAvailable may be asked for.
+func (t *target) noteAvailable(now time.Time, pods int32) {
+	t.available = append(t.available, availability{now, pods})
+	for len(t.available) > 1 && t.available[1].since.Before(now.Add(-time.Minute)) {
+		t.available = t.available[1:]
+	}
 }
 
 // leastAvailable is the lowest number of available pods since a time.
@@ -421,7 +514,7 @@ func (j *judge) sameSpec(w Write) bool {
 	var qs v1alpha1.QueueScaler
 	found, err := decode(w, &qs)
 	before := j.scalers[key(w)]
-	return err == nil && found && (before == nil || equality.Semantic.DeepEqual(before.Spec, qs.Spec))
+	return err == nil && found && (before == nil || j.Gaps.between(before.seen, w.Time) || equality.Semantic.DeepEqual(before.Spec, qs.Spec))
 }
 
 // nameIn is the name of the object that a write left: a create's request has none.

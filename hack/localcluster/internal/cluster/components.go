@@ -73,6 +73,8 @@ func (d Dir) apiServerArgs(p ports, opts Options) []string {
 		"--advertise-address=127.0.0.1",
 		"--endpoint-reconciler-type=none", // a loopback address is no valid endpoint of the kubernetes Service
 		"--authorization-mode=RBAC",
+		"--audit-log-maxsize=256", // megabytes
+		"--audit-log-maxbackup=1",
 	}
 	if opts.RealNode {
 		reach = d.apiServerNodeArgs()
@@ -94,8 +96,6 @@ func (d Dir) apiServerArgs(p ports, opts Options) []string {
 		"--max-mutating-requests-inflight=1500",
 		"--audit-policy-file="+d.path("audit-policy.yaml"),
 		"--audit-log-path="+d.AuditLog(),
-		"--audit-log-maxsize=256", // megabytes
-		"--audit-log-maxbackup=1",
 	)
 }
 

@@ -123,6 +123,9 @@ func (d Dir) apiServerNodeArgs() []string {
 		"--default-not-ready-toleration-seconds=5",
 		"--default-unreachable-toleration-seconds=5",
 		"--kubelet-preferred-address-types=InternalIP",
+		// Hours of writes with their bodies, about 7 kB each, for test/history.
+		"--audit-log-maxsize=1024",
+		"--audit-log-maxbackup=3",
 		"--kubelet-client-certificate=" + d.path("pki", "kubelet-client.crt"),
 		"--kubelet-client-key=" + d.path("pki", "kubelet-client.key"),
 	}
