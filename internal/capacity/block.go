@@ -267,10 +267,9 @@ func (e *Estimator) count(start func(*part) *point) (Block, bool) {
 func accounted(from, to *point) bool {
 	arrived, completed := float64(to.arrived)-float64(from.arrived), float64(to.completed)-float64(from.completed)
 	stayed := float64(to.depth) - float64(from.depth) + float64(to.inFlight) - float64(from.inFlight)
-	again := float64(to.redelivered) - float64(from.redelivered)
 	larger := max(arrived, completed)
 	return completed >= 0 && larger < absurd &&
-		math.Abs(arrived-completed-stayed) <= max(tolerated*larger, 1) && again <= tolerated*max(completed, 1)
+		math.Abs(arrived-completed-stayed) <= max(tolerated*larger, 1) && repeated(from, to) <= tolerated*max(completed, 1)
 }
 
 // contradicts reports whether a saturated block is none, because with less to do the same revision did more: then what

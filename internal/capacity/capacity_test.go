@@ -225,6 +225,32 @@ func TestFewRepeatedDeliveriesSayNothing(t *testing.T) {
 	}
 }
 
+// After a restart RabbitMQ calls each delivery of what it kept a repeated one; only those that completed nothing are.
+func TestDeliveriesThatCompleteAreNotRepeated(t *testing.T) {
+	for _, c := range []struct {
+		name                                  string
+		delivered, completed, again, inFlight int64
+		want                                  float64
+	}{
+		{"all flagged, all completed", 100, 100, 100, 0, 0},
+		{"all flagged, some in hand", 105, 100, 105, 5, 0},
+		{"all flagged, a third returned", 130, 100, 130, 0, 0.3},
+		{"returned to another queue", 130, 100, 0, 0, 0},
+		{"delivered again and again", 1000, 10, 990, 0, 1},
+	} {
+		e := NewEstimator()
+		e.Configure(one())
+		for i, n := range []int64{0, 1} {
+			r := reading(start.Add(time.Duration(i)*10*time.Second), 0, n*c.completed, n*c.completed)
+			r.RedeliveredTotal, r.DeliveredTotal, r.InFlight = new(n*c.again), new(n*c.delivered), new(n*c.inFlight)
+			e.Observe(0, r)
+		}
+		if got := e.Queue(0, 0).Redelivered; got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
 func TestQuietSince(t *testing.T) {
 	p := newPlant(one(), Serving{Replicas: 1, Revision: "a"})
 	p.arrive, p.serve = 1, 8

@@ -63,8 +63,10 @@ type point struct {
 	arrived, completed                    int64
 	hasInFlight, hasArrived, hasCompleted bool
 	// derived: completed is not told, but what is missing. A purge looks the same.
-	derived     bool
-	redelivered int64
+	derived      bool
+	redelivered  int64
+	delivered    int64
+	hasDelivered bool
 	// readings before this one, and those of them and itself that did not tell what is in flight.
 	readings, silent uint32
 	// flight is the integral of what was in flight, in message-seconds, by straight lines between readings.
@@ -162,6 +164,9 @@ func pointOf(r queue.Reading) point {
 	}
 	if r.RedeliveredTotal != nil {
 		p.redelivered = *r.RedeliveredTotal
+	}
+	if r.DeliveredTotal != nil {
+		p.delivered, p.hasDelivered = *r.DeliveredTotal, true
 	}
 	switch {
 	case p.hasArrived && !p.hasCompleted && p.hasInFlight:
@@ -355,11 +360,22 @@ func (f *flow) throughput() (x float64, known bool) {
 func (f *flow) redelivered() float64 {
 	recent := f.recent(60)
 	first, last := recent[0], recent[len(recent)-1]
-	completed, again := last.completed-first.completed, last.redelivered-first.redelivered
+	completed, again := float64(last.completed)-float64(first.completed), repeated(&first, &last)
 	if again <= 0 || max(completed, again) < fewDeliveries {
 		return 0
 	}
-	return min(1, float64(again)/float64(max(completed, again)))
+	return min(1, again/max(completed, again))
+}
+
+// repeated is how many deliveries between two readings were repeated because one completed nothing. Where all deliveries are counted, it is
+// at most those that completed nothing: what a restarted server kept is flagged as repeated though it was never in anyone's hands.
+func repeated(from, to *point) float64 {
+	again := float64(to.redelivered) - float64(from.redelivered)
+	if !from.hasDelivered || !to.hasDelivered {
+		return again
+	}
+	delivered, completed := float64(to.delivered)-float64(from.delivered), float64(to.completed)-float64(from.completed)
+	return min(again, max(0, delivered-completed-(float64(to.inFlight)-float64(from.inFlight))))
 }
 
 // arrivalByAge is depth/age of a FIFO queue: what came within the last age seconds still waits.

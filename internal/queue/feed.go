@@ -182,7 +182,7 @@ func (f *feed) withSecret(failure Failure) Failure {
 // equal compares what was read, apart from what changes by time alone.
 func equal(a, b *Reading) bool {
 	return a.Depth == b.Depth && same(a.InFlight, b.InFlight) && same(a.ArrivedTotal, b.ArrivedTotal) &&
-		same(a.CompletedTotal, b.CompletedTotal) && same(a.RedeliveredTotal, b.RedeliveredTotal) && same(a.MostConsumers, b.MostConsumers) &&
+		same(a.CompletedTotal, b.CompletedTotal) && same(a.RedeliveredTotal, b.RedeliveredTotal) && same(a.DeliveredTotal, b.DeliveredTotal) && same(a.MostConsumers, b.MostConsumers) &&
 		same(a.DeepestPartition, b.DeepestPartition) && same(a.ShallowestPartition, b.ShallowestPartition) && same(a.Members, b.Members)
 }
 

@@ -28,6 +28,9 @@ type Reading struct {
 	CompletedTotal *int64
 	// RedeliveredTotal counts messages that were delivered again, where the source tells. Only its differences mean something: it may begin below zero.
 	RedeliveredTotal *int64
+	// DeliveredTotal counts all deliveries, where the source tells and RedeliveredTotal alone misleads: a server that was restarted may call
+	// each delivery of what it kept a repeated one.
+	DeliveredTotal *int64
 	// OldestAge is how long the oldest waiting message has waited.
 	OldestAge *time.Duration
 	// MostConsumers is how many consumers can work on the queue at once, whatever waits: the partitions of a Kafka topic. A consumer that

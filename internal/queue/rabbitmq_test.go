@@ -15,6 +15,7 @@ import (
 	"time"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
+	"github.com/queuescaler/queuescaler/internal/queue"
 	"github.com/queuescaler/queuescaler/test/servers"
 )
 
@@ -183,6 +184,30 @@ func TestRabbitMQStopsAndComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.awaitDepth(scaler, 2)
+}
+
+// What a server kept over a restart it calls delivered again, though nobody ever had it. That nothing was in vain shows in the deliveries.
+func TestRabbitMQKeepsMessagesOverARestart(t *testing.T) {
+	startRabbitMQ(t)
+	manage(t, "PUT", "queues/%2F/kept", `{"durable":true}`)
+	for range 3 {
+		manage(t, "POST", "exchanges/%2F/amq.default/publish", `{"properties":{"delivery_mode":2},"routing_key":"kept","payload":"m","payload_encoding":"string"}`)
+	}
+	rabbit.Stop()
+	if err := rabbit.Start(); err != nil {
+		t.Fatal(err)
+	}
+	h := rabbitHarness(t)
+	h.Subscribe(scaler, one(rabbitQueue(rabbit.URL(), "kept")))
+	h.awaitDepth(scaler, 3)
+	manage(t, "POST", "queues/%2F/kept/get", `{"count":3,"ackmode":"ack_requeue_false","encoding":"auto"}`)
+	var got queue.Sample
+	h.await("three deliveries that completed something", func() bool {
+		got = h.sample(scaler)
+		r := got.Reading
+		return r != nil && r.Depth == 0 && r.DeliveredTotal != nil && *r.DeliveredTotal == 3 && r.CompletedTotal != nil && *r.CompletedTotal == 3 &&
+			r.RedeliveredTotal != nil && *r.RedeliveredTotal == 3
+	}, func() any { return got.Reading })
 }
 
 // greetRabbitMQ answers the login, then what is asked for with reply, again and again if endless.

@@ -315,5 +315,8 @@ func readingOf(now item, collected statistics) (queue.Reading, *queue.Failure) {
 			"not telling the length of queue %q", now.Name)
 	}
 	c := collected.Messages
-	return queue.Reading{Depth: ready.n, InFlight: unacked.value(), ArrivedTotal: c.Publish.value(), CompletedTotal: c.completed(), RedeliveredTotal: c.Redeliver.value()}, nil
+	return queue.Reading{
+		Depth: ready.n, InFlight: unacked.value(), ArrivedTotal: c.Publish.value(), CompletedTotal: c.completed(),
+		RedeliveredTotal: c.Redeliver.value(), DeliveredTotal: c.DeliverGet.value(),
+	}, nil
 }

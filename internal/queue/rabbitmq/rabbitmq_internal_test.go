@@ -42,8 +42,8 @@ func TestReadingOf(t *testing.T) {
 		reason               string
 	}{
 		{"classic", `{"type":"classic","messages_ready":7,"messages_unacknowledged":2}`,
-			`{"messages_ready":1,"messages_unacknowledged":0,"message_stats":{"publish":10,"ack":1,"deliver_no_ack":3,"get_no_ack":4,"redeliver":5}}`,
-			queue.Reading{Depth: 7, InFlight: ptr(2), ArrivedTotal: ptr(10), CompletedTotal: ptr(8), RedeliveredTotal: ptr(5)}, ""},
+			`{"messages_ready":1,"messages_unacknowledged":0,"message_stats":{"publish":10,"ack":1,"deliver_no_ack":3,"get_no_ack":4,"redeliver":5,"deliver_get":15}}`,
+			queue.Reading{Depth: 7, InFlight: ptr(2), ArrivedTotal: ptr(10), CompletedTotal: ptr(8), RedeliveredTotal: ptr(5), DeliveredTotal: ptr(15)}, ""},
 		{"no statistics", `{"type":"classic","messages_ready":7,"messages_unacknowledged":2}`, `{}`, queue.Reading{Depth: 7, InFlight: ptr(2)}, ""},
 		{"nothing consumed yet", `{"type":"classic","messages_ready":7}`, `{"message_stats":{"publish":7}}`, queue.Reading{Depth: 7, ArrivedTotal: ptr(7)}, ""},
 		{"quorum", `{"type":"quorum","messages_ready":7,"messages_unacknowledged":2}`, `{"messages_ready":6,"message_stats":{"publish":10}}`,

@@ -12,7 +12,7 @@ import (
 
 // columns are all that is asked of a queue: no argument, consumer or message of it.
 const columns = "name,type,messages_ready,messages_unacknowledged," +
-	"message_stats.publish,message_stats.ack,message_stats.deliver_no_ack,message_stats.get_no_ack,message_stats.redeliver"
+	"message_stats.publish,message_stats.ack,message_stats.deliver_no_ack,message_stats.get_no_ack,message_stats.redeliver,message_stats.deliver_get"
 
 // page is a part of the list of a virtual host's queues.
 type page struct {
@@ -41,6 +41,8 @@ type counters struct {
 	DeliverNoAck count `json:"deliver_no_ack"`
 	GetNoAck     count `json:"get_no_ack"`
 	Redeliver    count `json:"redeliver"`
+	// DeliverGet are all deliveries, with and without acknowledgement.
+	DeliverGet count `json:"deliver_get"`
 }
 
 // count is a number of messages, if it was told: what is no such number is not told.
