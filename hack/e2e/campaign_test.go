@@ -113,6 +113,7 @@ func begin(t *testing.T, rounds int) *campaign {
 	} {
 		n := *perRound * k.percent / 100
 		l := &line{shop: newShop(t, k.start, n*rounds), name: k.name}
+		l.patience = 8 * time.Minute // slots that gave way to other pods come back after 5
 		l.broker.ScalerURL, l.port = c.tunnel(l.broker.ScalerURL)
 		limited := func(d *appsv1.Deployment) {
 			container := &d.Spec.Template.Spec.Containers[0]
@@ -203,7 +204,7 @@ func (c *campaign) settle() {
 		}
 	}
 	for _, l := range c.lines {
-		l.awaitDone()
+		l.awaitProgress()
 		l.awaitCalm()
 		l.await(l.name+" as before", func() (bool, string) {
 			diff := cmp.Diff(c.calm[l], l.state())
@@ -211,6 +212,17 @@ func (c *campaign) settle() {
 		})
 	}
 	c.awaitOperators()
+}
+
+// awaitProgress waits until all messages are completed, as long as there are more and more of them.
+func (l *line) awaitProgress() {
+	l.Helper()
+	for done := -1; done < int(l.next); done = l.book.Completed() {
+		l.await(l.name+" works", func() (bool, string) {
+			now := l.book.Completed()
+			return now > done, fmt.Sprintf("%d of %d completed", now, l.next)
+		})
+	}
 }
 
 // state is all that is in the namespace, but for names and for what depends on history.

@@ -45,8 +45,9 @@ type disturber struct {
 	proxy   *apiproxy.Proxy
 	apiPort string
 
-	mu  sync.Mutex
-	cut map[string]int // how many faults cut a port off
+	node sync.Mutex // held while it is down
+	mu   sync.Mutex
+	cut  map[string]int // how many faults cut a port off
 }
 
 func newDisturber(t *testing.T) *disturber {
@@ -322,6 +323,9 @@ func at(ip string) (int, error) {
 	return 0, fmt.Errorf("no operator has the address %s", ip)
 }
 
+// makeWithin is how long it is tried to make a fault.
+const makeWithin = 40 * time.Second
+
 // inject makes a fault, and ends it. It returns the fault that happened; none if it could not be made.
 func (c *campaign) inject(in faults.Injection, began time.Time) (faults.Fault, error) {
 	select {
@@ -332,7 +336,14 @@ func (c *campaign) inject(in faults.Injection, began time.Time) (faults.Fault, e
 	if in.Fault == faults.KilledBeforeWrite || in.Fault == faults.KilledAfterWrite {
 		return c.killAtWrite(in)
 	}
-	return happened(in.Fault, c.makers()[in.Fault](c.Context(), in))
+	// The operator or the API server may just be away, because of another fault.
+	inflict, last := c.makers()[in.Fault], error(nil)
+	for end := time.Now().Add(makeWithin); time.Now().Before(end); time.Sleep(time.Second) {
+		if last = inflict(c.Context(), in); last == nil {
+			break
+		}
+	}
+	return happened(in.Fault, last)
 }
 
 // maker makes a fault, and returns when it is over.
@@ -543,6 +554,8 @@ func (c *campaign) killBroker(_ context.Context, in faults.Injection) error {
 
 // stopKubelet stops the only node's, which with everything on it is not ready then.
 func (c *campaign) stopKubelet(ctx context.Context, in faults.Injection) error {
+	c.node.Lock()
+	defer c.node.Unlock()
 	if _, err := localcluster(ctx, "node", "stop", realNode); err != nil {
 		return err
 	}

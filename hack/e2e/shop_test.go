@@ -54,11 +54,12 @@ type shop struct {
 	ledgerURL string
 	next      uint32 // message to send
 	slots     int32  // of the pool
+	patience  time.Duration
 }
 
 func newShop(t *testing.T, start brokers.Start, messages int) *shop {
 	t.Helper()
-	s := &shop{T: t, broker: start(t, shared.address), book: ledger.New(messages)}
+	s := &shop{T: t, broker: start(t, shared.address), book: ledger.New(messages), patience: within}
 	var err error
 	if s.producer, err = queue.NewProducer(t.Context(), s.broker.URL, work); err != nil {
 		t.Fatal(err)
@@ -256,12 +257,12 @@ func (s *shop) send(n, perSecond int) {
 func (s *shop) await(what string, holds func() (bool, string)) {
 	s.Helper()
 	said := ""
-	err := wait.PollUntilContextTimeout(s.Context(), 200*time.Millisecond, within, true, func(context.Context) (ok bool, _ error) {
+	err := wait.PollUntilContextTimeout(s.Context(), 200*time.Millisecond, s.patience, true, func(context.Context) (ok bool, _ error) {
 		ok, said = holds()
 		return ok, nil
 	})
 	if err != nil {
-		s.Fatalf("%s: not within %s: %s", what, within, said)
+		s.Fatalf("%s: not within %s: %s", what, s.patience, said)
 	}
 }
 

@@ -41,40 +41,42 @@ const (
 	RolloutCrashes    Fault = "rollout of a revision that crashes"
 )
 
-// Deck is how often each fault happens in a round, and how long it lasts.
+// Deck is how often each fault happens, and how long it lasts.
 var Deck = []struct {
 	Fault
-	Times       int
-	Least, Most time.Duration
+	// Times it happens in a round, if the number of the round is Every-1 modulo Every.
+	Times, Every int
+	Least, Most  time.Duration
 }{
-	{OperatorKilled, 2, 0, 0},
+	{OperatorKilled, 2, 1, 0, 0},
 	// The next write comes when it comes; it is waited for.
-	{KilledBeforeWrite, 2, 15 * time.Second, 15 * time.Second},
-	{KilledAfterWrite, 2, 15 * time.Second, 15 * time.Second},
-	{LeaderChanged, 1, 0, 0},
+	{KilledBeforeWrite, 2, 1, 15 * time.Second, 15 * time.Second},
+	{KilledAfterWrite, 2, 1, 15 * time.Second, 15 * time.Second},
+	{LeaderChanged, 1, 1, 0, 0},
 	// A lease is valid for 15 s.
-	{TwoLeaders, 1, 18 * time.Second, 22 * time.Second},
-	{ClockSet, 1, 5 * time.Second, 20 * time.Second},
+	{TwoLeaders, 1, 1, 18 * time.Second, 22 * time.Second},
+	{ClockSet, 1, 1, 5 * time.Second, 20 * time.Second},
 	// A leader gives up after 10 s.
-	{CutOffAPI, 1, 3 * time.Second, 20 * time.Second},
+	{CutOffAPI, 1, 1, 3 * time.Second, 20 * time.Second},
 	// Readings are fresh for 15 s.
-	{CutOffQueues, 1, 5 * time.Second, 25 * time.Second},
-	{CutOffBoth, 1, 5 * time.Second, 25 * time.Second},
-	{EventsLate, 1, 2 * time.Second, 10 * time.Second},
-	{EventsOfOneLate, 1, 2 * time.Second, 15 * time.Second},
-	{EventsNeverSeen, 1, 2 * time.Second, 10 * time.Second},
-	{APIServerKilled, 1, 0, 0},
-	{EtcdKilled, 1, 0, 0},
-	{ControllersKilled, 1, 0, 0},
-	{QueueServerKilled, 1, 1 * time.Second, 20 * time.Second},
-	// A node is not ready after 10 s, and its pods are deleted 5 s later.
-	{KubeletStopped, 1, 8 * time.Second, 25 * time.Second},
-	{PodOutOfMemory, 1, 0, 0},
-	{PodDeleted, 1, 0, 0},
-	{RolloutGood, 1, 0, 0},
-	{RolloutSlow, 1, 20 * time.Second, 60 * time.Second},
-	{RolloutStuck, 1, 10 * time.Second, 25 * time.Second},
-	{RolloutCrashes, 1, 10 * time.Second, 25 * time.Second},
+	{CutOffQueues, 1, 1, 5 * time.Second, 25 * time.Second},
+	{CutOffBoth, 1, 1, 5 * time.Second, 25 * time.Second},
+	{EventsLate, 1, 1, 2 * time.Second, 10 * time.Second},
+	{EventsOfOneLate, 1, 1, 2 * time.Second, 15 * time.Second},
+	{EventsNeverSeen, 1, 1, 2 * time.Second, 10 * time.Second},
+	{APIServerKilled, 1, 1, 0, 0},
+	{EtcdKilled, 1, 1, 0, 0},
+	{ControllersKilled, 1, 1, 0, 0},
+	{QueueServerKilled, 1, 1, 1 * time.Second, 20 * time.Second},
+	// A node is not ready after 10 s, and its pods are deleted 5 s later. Slots that gave way to the target's pods then come back after
+	// 5 min, for which a round waits: so not in each.
+	{KubeletStopped, 5, 5, 8 * time.Second, 20 * time.Second},
+	{PodOutOfMemory, 1, 1, 0, 0},
+	{PodDeleted, 1, 1, 0, 0},
+	{RolloutGood, 1, 1, 0, 0},
+	{RolloutSlow, 1, 1, 20 * time.Second, 60 * time.Second},
+	{RolloutStuck, 1, 1, 10 * time.Second, 25 * time.Second},
+	{RolloutCrashes, 1, 1, 10 * time.Second, 25 * time.Second},
 }
 
 // Injection is one fault of a round.
@@ -86,12 +88,15 @@ type Injection struct {
 	Choice *rand.Rand
 }
 
-// Plan is what happens in a round that lasts so long, by time: every fault as often as [Deck] says, all of them over when it ends. The same
+// Plan is what happens in a round that lasts so long, by time: the faults as often as [Deck] says, all of them over when it ends. The same
 // seed and round give the same plan.
 func Plan(seed uint64, round int, length time.Duration) []Injection {
 	r := rand.New(rand.NewPCG(seed, uint64(round)))
 	var plan []Injection
 	for _, card := range Deck {
+		if round%card.Every != card.Every-1 {
+			continue
+		}
 		for range card.Times {
 			lasts := card.Least + time.Duration(r.Int64N(int64(card.Most-card.Least)+1))
 			plan = append(plan, Injection{
