@@ -214,14 +214,16 @@ func (c *campaign) settle() {
 	c.awaitOperators()
 }
 
-// awaitProgress waits until all messages are completed, as long as there are more and more of them.
+// awaitProgress waits until all messages are completed that the server has confirmed, as long as they become fewer and fewer.
 func (l *line) awaitProgress() {
 	l.Helper()
-	for done := -1; done < int(l.next); done = l.book.Completed() {
+	for left := int(l.next) + 1; left > 0; {
+		now := 0
 		l.await(l.name+" works", func() (bool, string) {
-			now := l.book.Completed()
-			return now > done, fmt.Sprintf("%d of %d completed", now, l.next)
+			now = len(l.book.Summary().Lost)
+			return now < left, fmt.Sprintf("%d messages left", now)
 		})
+		left = now
 	}
 }
 
