@@ -209,9 +209,11 @@ func (d *disturber) recreateWaiting(ctx context.Context) {
 		}
 		for _, p := range pods {
 			for _, s := range p.Status.ContainerStatuses {
+				// It is the code of a signal that came before the program was ready for it, too.
 				if last := s.LastTerminationState.Terminated; last != nil && last.ExitCode == 2 {
-					text, _ := kubectl(ctx, "-n", operatorNamespace, "logs", p.Name, "--previous", "--tail=60")
-					d.Errorf("the operator panicked:\n%s", text)
+					if text, _ := kubectl(ctx, "-n", operatorNamespace, "logs", p.Name, "--previous"); strings.Contains(text, "goroutine ") {
+						d.Errorf("the operator panicked:\n%s", text)
+					}
 				}
 				if s.State.Waiting != nil && s.State.Waiting.Reason == "CrashLoopBackOff" {
 					_ = shared.client.Delete(ctx, &p, client.GracePeriodSeconds(0)) // else at the next look
