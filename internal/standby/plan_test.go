@@ -193,6 +193,7 @@ func TestAgain(t *testing.T) {
 		{"unschedulable for 4 s", named(warm, "a", nil), func(in *PoolInput) { in.UnschedulableSince = noon.Add(-4 * time.Second) }, "", 6 * time.Second},
 		{"refill later", named(warm, "a", nil), func(in *PoolInput) { in.RefillAfter = noon.Add(time.Minute) }, "", time.Minute},
 		{"refill in a year: the clock went back", named(warm, "a", nil), func(in *PoolInput) { in.RefillAfter = noon.Add(8760 * time.Hour) }, "", 5 * time.Minute},
+		{"a slot has had no node for 4 s", named(warm, "a", func(s *Slot) { s.State, s.UnschedulableSince = Starting, noon.Add(-4*time.Second) }), nil, "", 6 * time.Second},
 		{"crashes for 9 min", named(warm, "a", func(s *Slot) { s.State, s.Failing, s.Created = Starting, "CrashLoopBackOff", noon.Add(-9*time.Minute) }), nil, "", time.Minute},
 		{"crashes for 10 min", named(warm, "a", func(s *Slot) { s.State, s.Failing, s.Created = Starting, "CrashLoopBackOff", noon.Add(-10*time.Minute) }), nil, "EndPod a", -1},
 		{"frozen", file(func(s *Slot) { s.LentSince = noon.Add(-time.Hour) }), func(in *PoolInput) { in.Frozen = v1alpha1.ReasonDryRun }, "", -1},

@@ -69,7 +69,14 @@ func (p *planner) trouble() (reason, message string) {
 		return v1alpha1.ReasonSlotsFailing, failure(s, n)
 	}
 	unschedulable := func(s *Slot) bool {
-		return !s.UnschedulableSince.IsZero() && elapsed(p.now, s.UnschedulableSince) >= unschedulableFor
+		if s.UnschedulableSince.IsZero() {
+			return false
+		}
+		waited := elapsed(p.now, s.UnschedulableSince)
+		if waited < unschedulableFor {
+			p.again(p.now.Add(unschedulableFor - waited)) // nothing else may happen until it is to be told
+		}
+		return waited >= unschedulableFor
 	}
 	if s, n := p.worst(unschedulable); s != nil {
 		return v1alpha1.ReasonSlotsUnschedulable, noNode(s, n)
