@@ -221,6 +221,13 @@ func (s *shop) source() v1alpha1.QueueSource {
 // open makes the Secret, the Deployment and the QueueScaler, and waits until the first pod is available and the pool is full.
 func (s *shop) open(d *appsv1.Deployment, qs *v1alpha1.QueueScaler) {
 	s.Helper()
+	s.prepare(d, qs)
+	s.awaitCalm()
+}
+
+// prepare makes them, and waits for nothing.
+func (s *shop) prepare(d *appsv1.Deployment, qs *v1alpha1.QueueScaler) {
+	s.Helper()
 	secret := map[string]string{"password": brokers.Password}
 	if s.broker.Username != "" {
 		secret["username"] = s.broker.Username
@@ -229,7 +236,6 @@ func (s *shop) open(d *appsv1.Deployment, qs *v1alpha1.QueueScaler) {
 	s.create(d)
 	s.create(qs)
 	s.slots = qs.Spec.Standby.Replicas
-	s.awaitCalm()
 }
 
 // awaitCalm waits until the queue is empty, as few replicas as possible are available, and the whole pool is warm.

@@ -140,24 +140,28 @@ func TestTroubleNamesAPodAndWhoIsToBlame(t *testing.T) {
 	unschedulable := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{
 		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable,
 		Message: "0/3 nodes are available", LastTransitionTime: metav1.NewTime(noon)}}}}
-	quota := &appsv1.Deployment{Status: appsv1.DeploymentStatus{Conditions: []appsv1.DeploymentCondition{{
-		Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "exceeded quota"}}}}
+	forbidden := func(why string) *appsv1.Deployment {
+		return &appsv1.Deployment{Status: appsv1.DeploymentStatus{Conditions: []appsv1.DeploymentCondition{{
+			Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: `pods "a-7d9" is forbidden: ` + why}}}}
+	}
 	for _, c := range []struct {
 		name    string
 		d       *appsv1.Deployment
 		pods    []corev1.Pod
 		cluster bool
+		quota   bool
 		says    string
 	}{
-		{"nothing", &appsv1.Deployment{}, []corev1.Pod{waiting("a", "ContainerCreating")}, false, ""},
-		{"a crash is the revision's own", &appsv1.Deployment{}, []corev1.Pod{waiting("a", "CrashLoopBackOff"), waiting("b", "CrashLoopBackOff")}, false, "2 pods cannot run, one is b: CrashLoopBackOff"},
-		{"scheduling is the cluster's", &appsv1.Deployment{}, []corev1.Pod{waiting("a", "CrashLoopBackOff"), unschedulable}, true, "pod p cannot be scheduled: 0/3 nodes are available"},
-		{"an image is the cluster's", &appsv1.Deployment{}, []corev1.Pod{waiting("a", "ImagePullBackOff")}, true, "pod a cannot pull the image"},
-		{"a quota is the cluster's", quota, nil, true, "exceeded quota"},
+		{"nothing", &appsv1.Deployment{}, []corev1.Pod{waiting("a", "ContainerCreating")}, false, false, ""},
+		{"a crash is the revision's own", &appsv1.Deployment{}, []corev1.Pod{waiting("a", "CrashLoopBackOff"), waiting("b", "CrashLoopBackOff")}, false, false, "2 pods cannot run, one is b: CrashLoopBackOff"},
+		{"scheduling is the cluster's", &appsv1.Deployment{}, []corev1.Pod{waiting("a", "CrashLoopBackOff"), unschedulable}, true, false, "pod p cannot be scheduled: 0/3 nodes are available"},
+		{"an image is the cluster's", &appsv1.Deployment{}, []corev1.Pod{waiting("a", "ImagePullBackOff")}, true, false, "pod a cannot pull the image"},
+		{"a quota is the cluster's", forbidden("exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4"), nil, true, true, "exceeded quota: q"},
+		{"a security level is no quota", forbidden(`violates PodSecurity "restricted:latest"`), nil, true, false, "violates PodSecurity"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := TroubleOf(c.d, c.pods)
-			if got.Cluster != c.cluster || !strings.Contains(got.Message, c.says) || (c.says == "") != (got.Message == "") {
+			if got.Cluster != c.cluster || got.QuotaExceeded != c.quota || !strings.Contains(got.Message, c.says) || (c.says == "") != (got.Message == "") {
 				t.Errorf("got %+v", got)
 			}
 		})

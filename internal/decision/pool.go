@@ -33,7 +33,7 @@ func poolInput(seen *Observation, s *Memory) standby.PoolInput {
 		Seed:           seedOf(seen.QueueScaler.UID, seen.Now),
 
 		UnschedulableSince: seen.Trouble.Unschedulable,
-		QuotaFailure:       seen.Trouble.CannotCreate,
+		QuotaFailure:       seen.Trouble.QuotaExceeded,
 		ReturnAll:          switchedOff(seen),
 		NoMixing:           noMixing(seen),
 	}

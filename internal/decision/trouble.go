@@ -5,6 +5,7 @@ package decision
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,18 +18,25 @@ type PodTrouble struct {
 	Unschedulable time.Time
 	// Cluster is true where something other than the revision is at fault: scheduling, quota, image pull.
 	Cluster bool
-	// CannotCreate is true where pods cannot even be created, as with a quota.
-	CannotCreate bool
+	// QuotaExceeded is true where a ResourceQuota keeps pods from being created: then fewer other pods help. Against what else
+	// forbids them, such as the pod security level, they do not.
+	QuotaExceeded bool
 	// Message names one pod, how many are like it, and the reason; empty without trouble.
 	Message string
 }
+
+// exceededQuota is how the API server begins to say that a ResourceQuota leaves no room; it says so in words only.
+const exceededQuota = "exceeded quota: "
 
 // TroubleOf reads the pods' own conditions and the Deployment's: first what the cluster lacks, then what fails by itself.
 func TroubleOf(d *appsv1.Deployment, all []corev1.Pod) PodTrouble {
 	var t PodTrouble
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			t = PodTrouble{Cluster: true, CannotCreate: true, Message: fmt.Sprintf("pods cannot be created: %s", c.Message)}
+			t = PodTrouble{
+				Cluster: true, QuotaExceeded: strings.Contains(c.Message, exceededQuota),
+				Message: fmt.Sprintf("pods cannot be created: %s", c.Message),
+			}
 		}
 	}
 	unschedulable, pulling, crashing := 0, 0, 0

@@ -90,7 +90,7 @@ type PoolInput struct {
 
 	// UnschedulableSince is since when a pod of the target has been unschedulable; zero if none is.
 	UnschedulableSince time.Time
-	// QuotaFailure is true where the target's pods cannot be created.
+	// QuotaFailure is true where a quota keeps the target's pods from being created.
 	QuotaFailure bool
 	// Services of the namespace. One that comes to select an idle slot gets it replaced.
 	Services []corev1.Service

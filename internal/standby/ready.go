@@ -46,8 +46,8 @@ func (p *planner) state() (ready bool, reason, message string) {
 		return false, v1alpha1.ReasonScalingDisabled, "the target is switched off: its slots are ended, and none is made; " + p.numbers()
 	case full:
 		message = p.numbers() + p.replacement()
-		if s, n := p.worst(isFailing); s != nil {
-			message += "; " + p.failure(s, n)
+		if _, trouble := p.trouble(); trouble != "" {
+			message += "; " + trouble
 		}
 		return true, v1alpha1.ReasonSlotsWarm, message
 	}
@@ -57,17 +57,31 @@ func (p *planner) state() (ready bool, reason, message string) {
 
 // filling is why a pool is not full that nothing keeps from filling.
 func (p *planner) filling() (reason, message string) {
-	if s, n := p.worst(isFailing); s != nil {
-		return v1alpha1.ReasonSlotsFailing, p.numbers() + "; " + p.failure(s, n)
-	}
-	unschedulable := func(s *Slot) bool {
-		return !s.UnschedulableSince.IsZero() && elapsed(p.now, s.UnschedulableSince) >= unschedulableFor
-	}
-	if s, n := p.worst(unschedulable); s != nil {
-		return v1alpha1.ReasonSlotsUnschedulable, fmt.Sprintf("%d slots have no node, one is pod %s since %s. Add nodes or lower standby.replicas; %s",
-			n, s.Pod, clock(s.UnschedulableSince), p.numbers())
+	if reason, trouble := p.trouble(); reason != "" {
+		return reason, p.numbers() + "; " + trouble
 	}
 	return v1alpha1.ReasonSlotsStarting, p.numbers()
+}
+
+// trouble is why slots do not become warm, and what to do; empty where nothing keeps them.
+func (p *planner) trouble() (reason, message string) {
+	if s, n := p.worst(isFailing); s != nil {
+		return v1alpha1.ReasonSlotsFailing, failure(s, n)
+	}
+	unschedulable := func(s *Slot) bool {
+		if s.UnschedulableSince.IsZero() {
+			return false
+		}
+		waited := elapsed(p.now, s.UnschedulableSince)
+		if waited < unschedulableFor {
+			p.again(p.now.Add(unschedulableFor - waited)) // nothing else may happen until it is to be told
+		}
+		return waited >= unschedulableFor
+	}
+	if s, n := p.worst(unschedulable); s != nil {
+		return v1alpha1.ReasonSlotsUnschedulable, noNode(s, n)
+	}
+	return "", ""
 }
 
 func (p *planner) numbers() string {
@@ -146,7 +160,7 @@ func (p *planner) replacement() string {
 
 func (p *planner) lacking() string {
 	if p.in.QuotaFailure {
-		return "pods of the target cannot be created: raise the quota"
+		return "a ResourceQuota keeps pods of the target from being created: raise it (kubectl describe quota)"
 	}
 	return "a pod of the target has been unschedulable since " + clock(p.in.UnschedulableSince)
 }
@@ -167,11 +181,26 @@ func (p *planner) worst(is func(*Slot) bool) (first *Slot, n int) {
 
 func isFailing(s *Slot) bool { return s.Failing != "" }
 
-func (p *planner) failure(s *Slot, n int) string {
-	if s.CreateFailed {
+func failure(s *Slot, n int) string {
+	switch {
+	case s.CreateFailed && n == 1:
+		return fmt.Sprintf("the pod of slot %s cannot be created: %s", s.Name, s.Failing)
+	case s.CreateFailed:
 		return fmt.Sprintf("pods of %d slots cannot be created, one is slot %s: %s", n, s.Name, s.Failing)
 	}
-	return fmt.Sprintf("%d slots fail, one is pod %s: %s. See kubectl describe pod %s and kubectl logs %s --previous", n, s.Pod, s.Failing, s.Pod, s.Pod)
+	message := fmt.Sprintf("%d slots fail, one is pod %s", n, s.Pod)
+	if n == 1 {
+		message = "1 slot fails, pod " + s.Pod
+	}
+	return fmt.Sprintf("%s: %s. See kubectl describe pod %s and kubectl logs %s --previous", message, s.Failing, s.Pod, s.Pod)
+}
+
+func noNode(s *Slot, n int) string {
+	message := fmt.Sprintf("%d slots have no node, one is pod %s", n, s.Pod)
+	if n == 1 {
+		message = "1 slot has no node, pod " + s.Pod
+	}
+	return fmt.Sprintf("%s since %s: kubectl describe pod %s tells why. Add nodes or lower standby.replicas", message, clock(s.UnschedulableSince), s.Pod)
 }
 
 func clock(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }

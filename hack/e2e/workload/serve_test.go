@@ -73,7 +73,8 @@ func TestService(t *testing.T) {
 
 	// SIGTERM comes before the endpoint is removed, and requests go on coming.
 	must(t, own.cmd.Process.Signal(syscall.SIGTERM))
-	time.Sleep(100 * time.Millisecond) // what the nodes take to know
+	told := taken(s.book.Summary(), own.uid)
+	await(t, "a request after SIGTERM", func() bool { return taken(s.book.Summary(), own.uid) > told })
 	service.set(slot)
 	own.awaitEnd()
 	await(t, "all messages", func() bool { return s.book.Completed() == 300 })
