@@ -80,10 +80,14 @@ func (e *event) isWrite() bool {
 
 func (e *event) write() Write {
 	w := Write{
-		Time: e.Received, Answered: e.Answered, User: e.User.Username, Pod: strings.Join(e.User.Extra["authentication.kubernetes.io/pod-name"], ""), Verb: e.Verb, Code: e.ResponseStatus.Code,
+		Time: e.Received, Answered: e.Answered, Verb: e.Verb, Code: e.ResponseStatus.Code,
+		User: e.User.Username, Pod: strings.Join(e.User.Extra["authentication.kubernetes.io/pod-name"], ""),
 		Resource:  strings.TrimSuffix(e.ObjectRef.Resource+"/"+e.ObjectRef.Subresource, "/"),
 		Namespace: e.ObjectRef.Namespace, Name: e.ObjectRef.Name,
 		Request: e.Request, Object: e.Response,
+	}
+	if e.Stage == "Panic" {
+		w.Code = http.StatusInternalServerError
 	}
 	if w.Verb == "deletecollection" {
 		return w // a list's version is that of its reading

@@ -215,6 +215,16 @@ func (l *tale) progressing(reason string) {
 	})
 }
 
+// resized is the present template's ReplicaSet that a rollout gave so many pods.
+func (l *tale) resized(hash string, pods int32) {
+	l.write("deployment-controller", "update", "replicasets", "app-"+hash, appsv1.ReplicaSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "app-" + hash, Labels: map[string]string{"pod-template-hash": hash},
+			Annotations:     map[string]string{"deployment.kubernetes.io/desired-replicas": "4"},
+			OwnerReferences: []metav1.OwnerReference{{Name: "app", UID: l.uid, Controller: ptr.To(true)}}},
+		Spec: appsv1.ReplicaSetSpec{Template: l.template(), Replicas: &pods},
+	})
+}
+
 func (l *tale) release(hash string) {
 	l.changes(func(qs *v1alpha1.QueueScaler) {
 		qs.Annotations = map[string]string{v1alpha1.AnnotationReleaseHold: hash}
@@ -346,6 +356,7 @@ func TestLaws(t *testing.T) {
 			l.now = l.now.Add(2 * time.Minute)
 			l.lead("two")
 			l.now = l.now.Add(3 * time.Minute)
+			l.target("controller", "status", 4)
 			l.scale(us, 3)
 		}},
 		"a lost change of the limits":      {"", func(l *tale) { l.gap(); l.scale(us, 11) }},
@@ -355,6 +366,7 @@ func TestLaws(t *testing.T) {
 			l.gap()
 			l.scale(us, 9)
 			l.target("controller", "status", 9)
+			l.now = l.now.Add(2 * time.Minute)
 			l.reports()
 			l.sets(v1alpha1.RoleActive)
 		}},
@@ -465,6 +477,19 @@ func TestLaws(t *testing.T) {
 			l.target("controller", "status", 4)
 			l.scale(us, 8)
 		}},
+		"changed back while paused, and scaled up": {"", func(l *tale) {
+			l.rollOut("app:2", "b")
+			l.paused = true
+			l.begin("app:1", "a")
+			l.scale(us, 8)
+		}},
+		"undone as the old pods ended, with Recreate": {LawHold, func(l *tale) {
+			l.begin("app:2", "b")
+			l.image = "app:1"
+			l.resized("a", 0)
+			l.target(person, "update", 0)
+			l.scale(us, 8)
+		}},
 		// Who leads.
 		"scales down long after it began to lead": {"", func(l *tale) { l.lead("two_1"); l.now = l.now.Add(5 * time.Minute); l.scale(us, 3) }},
 		"one that led before writes once more": {"", func(l *tale) {
@@ -489,6 +514,10 @@ func TestLaws(t *testing.T) {
 			l.lead("one_2")
 			l.scale(us, 3)
 		}},
+		// Other lost writes.
+		"a rollout's end is lost, and a person scales": {"", func(l *tale) { l.begin("app:2", "b"); l.gap(); l.scale(person, 5); l.scale(us, 8) }},
+		"rolls back after a lost scale":                {"", func(l *tale) { l.gap(); l.replicas = 7; l.target(us, "patch", 4) }},
+		"a lost change of the spec":                    {"", func(l *tale) { l.gap(); l.qs.Spec.MaxReplicas = 7; l.write(us, "patch", "queuescalers", "app", l.qs) }},
 		// QueueScalers.
 		"max was lowered just now": {"", func(l *tale) {
 			l.changes(func(qs *v1alpha1.QueueScaler) { qs.Spec.MaxReplicas = 6 })
@@ -504,6 +533,11 @@ func TestLaws(t *testing.T) {
 		}},
 		"another one has another target": {LawLimits, func(l *tale) { l.another("aaa", "other", 99); l.scale(us, 11) }},
 		"another one is younger":         {LawLimits, func(l *tale) { l.another("aaa", "app", 99); l.scale(us, 11) }},
+		"the older one only tries out": {"", func(l *tale) {
+			l.another("aaa", "app", 99)
+			l.changes(func(qs *v1alpha1.QueueScaler) { qs.Spec.Mode = v1alpha1.ModeDryRun })
+			l.scale(us, 11)
+		}},
 		"another one took over": {"", func(l *tale) {
 			l.another("aaa", "app", 99)
 			l.gone("app")
@@ -544,6 +578,13 @@ func TestLaws(t *testing.T) {
 			l.now = l.now.Add(10 * time.Minute)
 			l.replicas = 6
 			l.latched()
+			l.lendsNew("b")
+		}},
+		"lends what completed, perhaps, in a gap": {"", func(l *tale) {
+			l.begin("app:2", "b")
+			l.gap()
+			l.now = l.now.Add(10 * time.Minute)
+			l.begin("app:3", "c")
 			l.lendsNew("b")
 		}},
 		"a gap during the soak":                          {LawSlots, func(l *tale) { l.rollOut("app:2", "b"); l.gap(); l.target("controller", "status", 4); l.lendsNew("b") }},
