@@ -47,3 +47,20 @@ func latest(a, b time.Time) time.Time {
 	}
 	return b
 }
+
+// settling is how long the operator may take from what happens until it writes what it decides thereupon.
+const settling = 2 * time.Second
+
+// relisting is how long after an API server's return the operator's caches may show what was before.
+const relisting = time.Minute
+
+// behind is what time's state the operator may have decided upon: a cache is a little late, and in a gap as late as that is long.
+func (j *judge) behind(now time.Time) time.Time {
+	since := now
+	for _, gap := range j.outages {
+		if gap.From.Before(since) && gap.To.Add(relisting).After(now) {
+			since = gap.From
+		}
+	}
+	return since.Add(-settling)
+}

@@ -28,8 +28,8 @@ import (
 type Write struct {
 	// Time is when the request came in, Answered when the answer went out.
 	Time, Answered time.Time
-	// User who wrote.
-	User string
+	// User who wrote, and the Pod whose token it was; empty where it was none.
+	User, Pod string
 	// Verb is create, update, patch, delete or deletecollection.
 	Verb string
 	// Resource, with its subresource: "deployments/scale".
@@ -56,7 +56,8 @@ type event struct {
 	Stage string `json:"stage"`
 	Verb  string `json:"verb"`
 	User  struct {
-		Username string `json:"username"`
+		Username string              `json:"username"`
+		Extra    map[string][]string `json:"extra"`
 	} `json:"user"`
 	ObjectRef struct {
 		Resource    string `json:"resource"`
@@ -79,10 +80,14 @@ func (e *event) isWrite() bool {
 
 func (e *event) write() Write {
 	w := Write{
-		Time: e.Received, Answered: e.Answered, User: e.User.Username, Verb: e.Verb, Code: e.ResponseStatus.Code,
+		Time: e.Received, Answered: e.Answered, Verb: e.Verb, Code: e.ResponseStatus.Code,
+		User: e.User.Username, Pod: strings.Join(e.User.Extra["authentication.kubernetes.io/pod-name"], ""),
 		Resource:  strings.TrimSuffix(e.ObjectRef.Resource+"/"+e.ObjectRef.Subresource, "/"),
 		Namespace: e.ObjectRef.Namespace, Name: e.ObjectRef.Name,
 		Request: e.Request, Object: e.Response,
+	}
+	if e.Stage == "Panic" {
+		w.Code = http.StatusInternalServerError
 	}
 	if w.Verb == "deletecollection" {
 		return w // a list's version is that of its reading

@@ -78,6 +78,7 @@ func TestWritesAreAnsweredWrites(t *testing.T) {
 {"stage":"ResponseComplete","verb":"get","responseStatus":{"code":200},"objectRef":{"resource":"pods"}}
 {"stage":"ResponseStarted","verb":"patch","responseStatus":{"code":200},"objectRef":{"resource":"pods"}}
 {"stage":"ResponseComplete","verb":"patch","responseStatus":{"code":200},"objectRef":{"resource":"pods","subresource":"status","namespace":"a","name":"b"}}
+{"stage":"Panic","verb":"patch","objectRef":{"resource":"leases"}}
 `
 	var got []string
 	for w, err := range read(log) {
@@ -86,7 +87,7 @@ func TestWritesAreAnsweredWrites(t *testing.T) {
 		}
 		got = append(got, fmt.Sprint(w.Resource, " ", key(w), " ", w.Code))
 	}
-	if want := []string{"pods / 409", "pods/status a/b 200"}; !slices.Equal(got, want) {
+	if want := []string{"pods / 409", "pods/status a/b 200", "leases / 500"}; !slices.Equal(got, want) {
 		t.Errorf("read %q, want %q", got, want)
 	}
 }
