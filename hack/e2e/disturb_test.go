@@ -19,9 +19,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -46,8 +48,10 @@ type disturber struct {
 	apiPort string
 
 	node sync.Mutex // held while it is down
-	mu   sync.Mutex
-	cut  map[string]int // how many faults cut a port off
+	// paused is a process of the operator that is to live until it goes on.
+	paused atomic.Int64
+	mu     sync.Mutex
+	cut    map[string]int // how many faults cut a port off
 }
 
 func newDisturber(t *testing.T) *disturber {
@@ -258,9 +262,22 @@ func holder(ctx context.Context) (string, error) {
 	return pod, err
 }
 
-// leader is the process of the operator that leads; any other one if that cannot be found out.
-func leader(ctx context.Context) (int, error) {
+// operators are its processes, without one that is paused.
+func (d *disturber) operators() ([]int, error) {
 	all, err := processes("/manager")
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(pid int) bool { return int64(pid) == d.paused.Load() })
+	if len(all) == 0 {
+		return nil, errors.New("no operator is running that is not paused")
+	}
+	return all, nil
+}
+
+// leader is the process of the operator that leads; any other one if that cannot be found out.
+func (d *disturber) leader(ctx context.Context) (int, error) {
+	all, err := d.operators()
 	if err != nil {
 		return 0, err
 	}
@@ -382,12 +399,12 @@ func happened(f faults.Fault, err error) (faults.Fault, error) {
 
 // killOperator kills one, mostly the one that leads.
 func (c *campaign) killOperator(ctx context.Context, in faults.Injection) error {
-	pid, err := leader(ctx)
+	pid, err := c.leader(ctx)
 	if err != nil {
 		return err
 	}
 	if in.Choice.IntN(4) == 0 {
-		all, err := processes("/manager")
+		all, err := c.operators()
 		if err != nil {
 			return err
 		}
@@ -445,6 +462,9 @@ func (c *campaign) endLeader(ctx context.Context, _ faults.Injection) error {
 	if err != nil {
 		return err
 	}
+	if name == hostname(int(c.paused.Load())) {
+		return errors.New("the leader is paused")
+	}
 	pod := &corev1.Pod{}
 	pod.Namespace, pod.Name = operatorNamespace, name
 	return shared.client.Delete(ctx, pod)
@@ -452,11 +472,16 @@ func (c *campaign) endLeader(ctx context.Context, _ faults.Injection) error {
 
 // pauseLeader stops the process that leads for longer than its lease is valid. When it goes on it believes for a moment that it still leads.
 func (c *campaign) pauseLeader(ctx context.Context, in faults.Injection) error {
-	pid, err := leader(ctx)
+	pid, err := c.leader(ctx)
 	if err != nil {
 		return err
 	}
 	paused := hostname(pid)
+	if was, err := holder(ctx); err != nil || was != paused {
+		return errors.Join(errors.New("it cannot be told who leads"), err)
+	}
+	c.paused.Store(int64(pid))
+	defer c.paused.Store(0)
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return err
 	}

@@ -81,7 +81,7 @@ func TestResultsAddUp(t *testing.T) {
 	for _, want := range []string{
 		"| etcd killed | 2 |", "| pod deleted | 1 |", "| operator killed | 0 |",
 		"| messages sent | 15 |", "| completed | 14 |", "| lost | 1 |", "| redelivered | 2 |",
-		"mean | 50 s |", "slowest | 60 s |", "| writes in the audit log | 100 |", "| - by the operator | 30 |", "| - that break a law | 1 |",
+		"mean | 50 s |", "slowest | 60 s |", "| writes in the audit log of these | 100 |", "| - by the operator | 30 |", "| - that break a law | 1 |",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the results do not have %q:\n%s", want, out.String())

@@ -126,7 +126,7 @@ func (r Results) Print(w io.Writer) error {
 	}
 	var all Judged
 	for _, j := range r.Judged {
-		all.Writes, all.Operator = all.Writes+j.Writes, all.Operator+j.Operator
+		all.Rounds, all.Writes, all.Operator = all.Rounds+j.Rounds, all.Writes+j.Writes, all.Operator+j.Operator
 		all.Violations, all.TooSoon = append(all.Violations, j.Violations...), append(all.TooSoon, j.TooSoon...)
 	}
 	var b strings.Builder
@@ -149,7 +149,8 @@ func (r Results) Print(w io.Writer) error {
 		{"- after one that was acknowledged, which the killed server forgot", messages.Forgotten},
 		{"from the last fault to the undisturbed state, mean", fmt.Sprintf("%.0f s", took/float64(max(len(r.Rounds), 1)))},
 		{"- slowest", fmt.Sprintf("%.0f s", slowest)},
-		{"writes in the audit log", all.Writes},
+		{"rounds that were judged", all.Rounds},
+		{"writes in the audit log of these", all.Writes},
 		{"- by the operator", all.Operator},
 		{"- that break a law", len(all.Violations)},
 	} {
