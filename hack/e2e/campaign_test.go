@@ -164,11 +164,10 @@ func (c *campaign) round(n int) {
 			note := ""
 			if err != nil {
 				note = ": " + err.Error()
-			}
-			fmt.Printf("%s round %d, %3.0f s: %s%s\n", time.Now().UTC().Format(time.TimeOnly), n, time.Since(out.Began).Seconds(), in.Fault, note)
-			if happened != "" {
+			} else {
 				out.Faults[happened]++
 			}
+			fmt.Printf("%s round %d, %3.0f s: %s%s\n", time.Now().UTC().Format(time.TimeOnly), n, time.Since(out.Began).Seconds(), in.Fault, note)
 		})
 	}
 	running.Wait()

@@ -345,7 +345,16 @@ func at(ip string) (int, error) {
 // makeWithin is how long it is tried to make a fault.
 const makeWithin = 40 * time.Second
 
-// inject makes a fault, and ends it. It returns the fault that happened; none if it could not be made.
+// make makes a fault, and tries again: the operator or the API server may just be away, because of another one.
+func (c *campaign) make(one maker, in faults.Injection) error {
+	for end := time.Now().Add(makeWithin); ; time.Sleep(time.Second) {
+		if err := one(c.Context(), in); err == nil || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// inject makes a fault, and ends it. It returns the fault that happened, or an error.
 func (c *campaign) inject(in faults.Injection, began time.Time) (faults.Fault, error) {
 	select {
 	case <-time.After(time.Until(began.Add(in.At))):
@@ -355,14 +364,7 @@ func (c *campaign) inject(in faults.Injection, began time.Time) (faults.Fault, e
 	if in.Fault == faults.KilledBeforeWrite || in.Fault == faults.KilledAfterWrite {
 		return c.killAtWrite(in)
 	}
-	// The operator or the API server may just be away, because of another fault.
-	inflict, last := c.makers()[in.Fault], error(nil)
-	for end := time.Now().Add(makeWithin); time.Now().Before(end); time.Sleep(time.Second) {
-		if last = inflict(c.Context(), in); last == nil {
-			break
-		}
-	}
-	return happened(in.Fault, last)
+	return in.Fault, c.make(c.makers()[in.Fault], in)
 }
 
 // maker makes a fault, and returns when it is over.
@@ -381,20 +383,13 @@ func (c *campaign) killAtWrite(in faults.Injection) (faults.Fault, error) {
 	c.proxy.StrikeAtWrite(s)
 	select {
 	case err := <-killed:
-		return happened(in.Fault, err)
+		return in.Fault, err
 	case <-time.After(in.Lasts):
 	}
 	if !c.proxy.Disarm(s) {
-		return happened(in.Fault, <-killed)
+		return in.Fault, <-killed
 	}
-	return happened(faults.OperatorKilled, c.killOperator(c.Context(), in))
-}
-
-func happened(f faults.Fault, err error) (faults.Fault, error) {
-	if err != nil {
-		return "", err
-	}
-	return f, nil
+	return faults.OperatorKilled, c.make(c.killOperator, in)
 }
 
 // killOperator kills one, mostly the one that leads.
@@ -470,7 +465,8 @@ func (c *campaign) endLeader(ctx context.Context, _ faults.Injection) error {
 	return shared.client.Delete(ctx, pod)
 }
 
-// pauseLeader stops the process that leads for longer than its lease is valid. When it goes on it believes for a moment that it still leads.
+// pauseLeader stops the process that leads until another one does, which is after its lease of 15 s. When it goes on it believes for a moment
+// that it still leads.
 func (c *campaign) pauseLeader(ctx context.Context, in faults.Injection) error {
 	pid, err := c.leader(ctx)
 	if err != nil {
@@ -485,12 +481,15 @@ func (c *campaign) pauseLeader(ctx context.Context, in faults.Injection) error {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return err
 	}
-	time.Sleep(in.Lasts)
-	now, err := holder(ctx)
-	if err := errors.Join(err, syscall.Kill(pid, syscall.SIGCONT)); err != nil {
+	changed := false
+	for end := time.Now().Add(in.Lasts + makeWithin/2); !changed && time.Now().Before(end); time.Sleep(time.Second) {
+		now, err := holder(ctx)
+		changed = err == nil && now != paused
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		return err
 	}
-	if now == paused {
+	if !changed {
 		return errors.New("no other one led meanwhile")
 	}
 	return nil
