@@ -11,4 +11,4 @@ bin=$QUEUESCALER_ROOT/bin
 go run ./images
 go test -c -tags e2e -o "$bin/e2e.test" .
 exec "$bin/localcluster" run --node --nodes=1 --data-dir="$QUEUESCALER_ROOT/.localcluster-e2e" -- \
-	"$bin/e2e.test" -test.v -test.timeout=40m "$@"
+	"$bin/e2e.test" -test.v -test.timeout=60m -test.parallel=4 "$@"
