@@ -10,9 +10,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"iter"
+	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -29,14 +33,15 @@ import (
 	"github.com/queuescaler/queuescaler/hack/e2e/brokers"
 	"github.com/queuescaler/queuescaler/hack/e2e/faults"
 	"github.com/queuescaler/queuescaler/hack/e2e/ledger"
+	"github.com/queuescaler/queuescaler/hack/e2e/queue"
 	"github.com/queuescaler/queuescaler/test/history"
 )
 
 var (
 	seed        = flag.Uint64("faults.seed", 1, "of the campaign: the same one gives the same faults at the same times")
-	roundsInAll = flag.Int("faults.rounds", 20, "of the campaign; in each, every fault happens")
+	roundsInAll = flag.Int("faults.rounds", 20, "of the campaign; in each, most faults happen")
 	roundLasts  = flag.Duration("faults.round", 2*time.Minute, "in which the faults of a round happen")
-	perRound    = flag.Int("faults.messages", 50_000, "in each round")
+	perRound    = flag.Int("faults.messages", 51_000, "in each round")
 	results     = flag.String("faults.results", "", "file that keeps what came of each round. A campaign goes on after the rounds it has. Default: out/e2e-faults-SEED.jsonl")
 )
 
@@ -49,24 +54,31 @@ func TestFaults(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(*results), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	so, err := faults.Read(*results)
+	past, err := faults.Read(*results)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(so.Rounds) >= *roundsInAll {
-		t.Fatalf("%s has all %d rounds: remove it to begin anew, or ask for more with -faults.rounds", *results, len(so.Rounds))
+	if len(past) >= *roundsInAll {
+		t.Fatalf("%s has all %d rounds: remove it to begin anew, or ask for more with -faults.rounds", *results, len(past))
 	}
-	fmt.Printf("Campaign of seed %d, rounds %d to %d of %d. It goes on from where %s ends.\n", *seed, len(so.Rounds), *roundsInAll-1, *roundsInAll, *results)
-	c := begin(t, *roundsInAll-len(so.Rounds))
-	for round := len(so.Rounds); round < *roundsInAll; round++ {
+	fmt.Printf("Campaign of seed %d, rounds %d to %d of %d. It goes on from where %s ends.\n", *seed, len(past), *roundsInAll-1, *roundsInAll, *results)
+	c := begin(t, *roundsInAll-len(past))
+	for round := len(past); round < *roundsInAll; round++ {
 		c.round(round)
 	}
-	c.judge(*roundsInAll - len(so.Rounds))
-	if so, err = faults.Read(*results); err == nil {
-		err = so.Print(os.Stdout)
+	if past, err = faults.Read(*results); err == nil {
+		err = past.Print(os.Stdout)
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, fault := range past.Missing() {
+		t.Error("too rare: " + fault)
+	}
+	for _, l := range c.lines {
+		if l.lent == 0 {
+			t.Errorf("%s: no slot was ever lent", l.name)
+		}
 	}
 }
 
@@ -79,6 +91,10 @@ type campaign struct {
 	share map[*line]int
 	// calm is the state of each line before the first fault.
 	calm map[*line][]string
+	// judged is what the audit log had at the end of the last round, and known are the violations until then.
+	judged history.Verdict
+	scaled int
+	known  map[string]bool
 }
 
 // line is a queue with its consumers, of which people roll out revisions.
@@ -88,6 +104,8 @@ type line struct {
 	args []string // of the consumers, as they should be
 	port string   // of the tunnel through which the operator reads the queue
 
+	lent int // slots, so far
+
 	mu       sync.Mutex
 	revision int // the last that was rolled out
 	good     int // the one that should be
@@ -96,7 +114,7 @@ type line struct {
 // begin makes an operator that can be disturbed, and a line for each gate.
 func begin(t *testing.T, rounds int) *campaign {
 	t.Helper()
-	c := &campaign{T: t, disturber: newDisturber(t), share: map[*line]int{}, calm: map[*line][]string{}}
+	c := &campaign{T: t, disturber: newDisturber(t), share: map[*line]int{}, calm: map[*line][]string{}, known: map[string]bool{}}
 	for _, k := range []struct {
 		name    string
 		start   brokers.Start
@@ -149,49 +167,69 @@ func begin(t *testing.T, rounds int) *campaign {
 // round disturbs everything for a while, and waits until all is well again.
 func (c *campaign) round(n int) {
 	c.Helper()
-	out := faults.Round{Seed: *seed, Round: n, Began: time.Now(), Faults: map[faults.Fault]int{}}
+	out := faults.Round{Seed: *seed, Round: n, Began: time.Now(), Code: os.Getenv("E2E_CODE"), Faults: map[faults.Fault]int{}}
 	before := c.count()
+	defer func() {
+		out.Messages, out.Failed = c.count().Minus(before), c.Failed()
+		if err := faults.Append(*results, out); err != nil {
+			c.Error(err)
+		}
+		fmt.Printf("%s round %d is over: as undisturbed after %.0f s; %+v\n", time.Now().UTC().Format(time.TimeOnly), n, out.ConvergedIn, out.Messages)
+	}()
+	c.disturb(&out)
+	over := time.Now()
+	c.settle()
+	out.ConvergedIn = time.Since(over).Seconds()
+	c.judge(&out)
+	if c.Failed() {
+		c.FailNow() // what comes next would not mean anything
+	}
+}
+
+// disturb has messages come in and makes the faults of a round. It returns when all of them are over.
+func (c *campaign) disturb(out *faults.Round) {
+	ctx, cancel := context.WithTimeout(c.Context(), *roundLasts+c.lines[0].patience)
+	defer cancel()
 	var running sync.WaitGroup
-	for _, l := range c.lines {
-		running.Go(func() { l.load(c.share[l], *roundLasts) })
+	for i, l := range c.lines {
+		choice := rand.New(rand.NewPCG(*seed, uint64(out.Round*len(c.lines)+i)))
+		running.Go(func() {
+			if err := l.load(ctx, c.share[l], *roundLasts, choice.Float64()/2); err != nil {
+				c.Errorf("%s: messages could not be sent: %v", l.name, err)
+			}
+		})
 	}
 	var mu sync.Mutex
-	for _, in := range faults.Plan(*seed, n, *roundLasts) {
+	for _, in := range faults.Plan(*seed, out.Round, *roundLasts) {
 		running.Go(func() {
 			happened, err := c.inject(in, out.Began)
 			mu.Lock()
 			defer mu.Unlock()
 			note := ""
 			if err != nil {
-				note = ": " + err.Error()
+				note = ": not made: " + err.Error()
 			} else {
 				out.Faults[happened]++
 			}
-			fmt.Printf("%s round %d, %3.0f s: %s%s\n", time.Now().UTC().Format(time.TimeOnly), n, time.Since(out.Began).Seconds(), in.Fault, note)
+			fmt.Printf("%s round %d, %3.0f s: %s%s\n", time.Now().UTC().Format(time.TimeOnly), out.Round, time.Since(out.Began).Seconds(), in.Fault, note)
 		})
 	}
 	running.Wait()
-	over := time.Now()
-	c.settle()
-	out.ConvergedIn = time.Since(over).Seconds()
-	out.Messages = c.count().Minus(before)
-	if err := faults.Append(*results, faults.Line{Round: &out}); err != nil {
-		c.Fatal(err)
-	}
-	fmt.Printf("%s round %d is over: as undisturbed after %.0f s; %+v\n", time.Now().UTC().Format(time.TimeOnly), n, out.ConvergedIn, out.Messages)
-	if c.Failed() {
-		c.FailNow() // a fault could not be ended: what comes next would not mean anything
-	}
 }
 
-// load sends n messages within the time: a third at once, somewhere within its first half.
-func (l *line) load(n int, within time.Duration) {
+// load sends n messages within the time: a third of them at once, when a share of it has passed.
+func (l *line) load(ctx context.Context, n int, within time.Duration, share float64) error {
 	atOnce := n / 3
-	perSecond := max(1, int(float64(n-atOnce)/within.Seconds()))
-	early := perSecond * int(within.Seconds()) / 4
-	l.send(early, perSecond)
-	l.send(atOnce, 0)
-	l.send(n-atOnce-early, perSecond)
+	steadily := n - atOnce
+	perSecond := max(1, int(float64(steadily)/within.Seconds()))
+	early := int(share * float64(steadily))
+	for _, part := range []struct{ n, perSecond int }{{early, perSecond}, {atOnce, 0}, {steadily - early, perSecond}} {
+		if err := queue.Send(ctx, l.producer, l.book, l.next, part.n, part.perSecond); err != nil {
+			return err
+		}
+		l.next += uint32(part.n)
+	}
+	return nil
 }
 
 // settle waits until everything is as if nothing had failed.
@@ -232,14 +270,22 @@ func (l *line) state() []string {
 	qs, d := l.qs(), l.target()
 	out := []string{
 		fmt.Sprintf("target: %d replicas, %d available, %d in all", *d.Spec.Replicas, d.Status.AvailableReplicas, d.Status.Replicas),
+		fmt.Sprintf("target: the revision that it should have: %v", revisionOf(d) == strconv.Itoa(l.good)),
 		fmt.Sprintf("finalizers: %v", qs.Finalizers),
 	}
-	for _, kind := range []string{v1alpha1.ConditionAbleToScale, v1alpha1.ConditionScalingActive, v1alpha1.ConditionRolloutInProgress, v1alpha1.ConditionStandbyReady} {
+	for _, kind := range []string{
+		v1alpha1.ConditionAbleToScale, v1alpha1.ConditionScalingActive, v1alpha1.ConditionRolloutInProgress, v1alpha1.ConditionStandbyReady,
+		v1alpha1.ConditionThroughputRegressed, v1alpha1.ConditionRollbackAdvised,
+	} {
 		for _, x := range qs.Status.Conditions {
 			if x.Type == kind {
 				out = append(out, fmt.Sprintf("%s: %s", kind, x.Status))
 			}
 		}
+	}
+	allowed := map[string]bool{}
+	for _, r := range qs.Status.Revisions {
+		allowed[r.TemplateHash] = r.Standing == v1alpha1.StandingKnownGood || r.Standing == v1alpha1.StandingProvisional
 	}
 	var sets appsv1.ReplicaSetList
 	l.try(func(ctx context.Context) error {
@@ -250,14 +296,28 @@ func (l *line) state() []string {
 			out = append(out, fmt.Sprintf("slot: %d replicas, %d available", *rs.Spec.Replicas, rs.Status.AvailableReplicas))
 		} else if *rs.Spec.Replicas > 0 {
 			out = append(out, fmt.Sprintf("revision in use: %d replicas", *rs.Spec.Replicas))
+			allowed[rs.Labels[appsv1.DefaultDeploymentUniqueLabelKey]] = true
 		}
 	}
 	for _, p := range l.pods(func(*corev1.Pod) bool { return true }) {
 		role := p.Labels[v1alpha1.LabelRole]
 		out = append(out, fmt.Sprintf("pod: role %q, %s, ending: %v", role, p.Status.Phase, p.DeletionTimestamp != nil))
+		if revision := p.Labels[v1alpha1.LabelRevision]; isSlot(p) && !allowed[revision] {
+			out = append(out, "slot of a revision that is neither the target's nor known to be good: "+revision)
+		}
 	}
 	slices.Sort(out)
 	return out
+}
+
+// revisionOf is the number of the revision that people rolled out.
+func revisionOf(d *appsv1.Deployment) string {
+	for _, e := range d.Spec.Template.Spec.Containers[0].Env {
+		if e.Name == "REVISION" {
+			return e.Value
+		}
+	}
+	return ""
 }
 
 // count counts the messages of all lines.
@@ -265,10 +325,10 @@ func (c *campaign) count() faults.Messages {
 	var all faults.Messages
 	for _, l := range c.lines {
 		s := l.book.Summary()
-		unfinished, unacknowledged, acknowledged := s.Causes()
+		causes := s.Causes()
 		all = all.Plus(faults.Messages{
-			Sent: s.Sent, Completed: s.Completed, Lost: len(s.Lost), Redelivered: len(s.Redelivered),
-			Unfinished: unfinished, Unacknowledged: unacknowledged, Forgotten: acknowledged,
+			Sent: s.Sent, MaybeSent: s.MaybeSent, MaybeCompleted: s.Completed - (s.Sent - len(s.Lost)), Completed: s.Completed, Lost: len(s.Lost),
+			Redelivered: len(s.Redelivered), Unfinished: causes.Unfinished, AtOnce: causes.AtOnce, Unacknowledged: causes.Unacknowledged, Forgotten: causes.Forgotten,
 		})
 		if len(s.Unsent) > 0 {
 			c.Errorf("%s: taken and never sent: %v", l.name, s.Unsent)
@@ -277,42 +337,68 @@ func (c *campaign) count() faults.Messages {
 	return all
 }
 
-// judge looks at all that was written, and at all that slots took.
-func (c *campaign) judge(rounds int) {
+// judge looks at all that was written, and at all that slots took, until now.
+func (c *campaign) judge(out *faults.Round) {
 	c.Helper()
-	verdict, err := judged()
+	var pods []history.Write
+	scaled := 0
+	verdict, err := judged(func(w history.Write) {
+		switch {
+		case strings.HasPrefix(w.Resource, "pods"):
+			pods = append(pods, w)
+		case w.User == operatorUser && w.Resource == "deployments/scale" && w.Code < http.StatusMultipleChoices:
+			scaled++
+		}
+	})
 	if err != nil {
 		c.Fatal(err)
 	}
-	out := faults.Judged{Rounds: rounds, Writes: verdict.Writes, Operator: verdict.Ours}
+	out.Writes, out.Operator, out.Scaled = verdict.Writes-c.judged.Writes, verdict.Ours-c.judged.Ours, scaled-c.scaled
+	c.judged, c.scaled = verdict, scaled
 	for _, v := range verdict.Violations {
-		out.Violations = append(out.Violations, v.String())
+		c.finds(v.String(), &out.Violations)
 	}
 	for _, l := range c.lines {
-		lent := map[string][]ledger.Interval{}
-		spans, err := history.Lent(auditLog().Writes(), l.namespace, shared.gaps)
+		spans, err := history.Lent(each(pods), l.namespace, shared.gaps)
 		if err != nil {
 			c.Fatal(err)
 		}
+		lent, times := map[string][]ledger.Interval{}, 0
 		for uid, intervals := range spans {
 			lent[uid] = []ledger.Interval{}
 			for _, i := range intervals {
 				// Without an end: a kubelet that is stopped tells no pod that it was returned.
-				lent[uid] = append(lent[uid], ledger.Interval{Start: i.From})
+				lent[uid], times = append(lent[uid], ledger.Interval{Start: i.From}), times+1
 			}
 		}
+		out.Lent += times - l.lent
+		l.lent = times
 		for _, take := range l.book.TakenWhileNotLent(lent) {
-			out.TooSoon = append(out.TooSoon, fmt.Sprintf("%s: slot %s took message %d at %s before it was lent", l.name, take.Pod.Name, take.ID, take.Taken))
+			c.finds(fmt.Sprintf("%s: slot %s took message %d at %s before it was lent", l.name, take.Pod.Name, take.ID, take.Taken), &out.TooSoon)
 		}
 		if lost := l.book.Summary().Lost; len(lost) > 0 {
 			c.Errorf("%s: lost %v", l.name, lost)
 		}
 	}
-	if err := faults.Append(*results, faults.Line{Judged: &out}); err != nil {
-		c.Fatal(err)
-	}
-	for _, wrong := range slices.Concat(out.Violations, out.TooSoon) {
+}
+
+// finds notes what is wrong, once.
+func (c *campaign) finds(wrong string, into *[]string) {
+	c.Helper()
+	if !c.known[wrong] {
+		c.known[wrong] = true
+		*into = append(*into, wrong)
 		c.Error(wrong)
+	}
+}
+
+func each(writes []history.Write) iter.Seq2[history.Write, error] {
+	return func(yield func(history.Write, error) bool) {
+		for _, w := range writes {
+			if !yield(w, nil) {
+				return
+			}
+		}
 	}
 }
 

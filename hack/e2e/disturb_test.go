@@ -114,7 +114,7 @@ func (d *disturber) installDisturbed() {
 	d.Helper()
 	ctx, cancel := context.WithTimeout(d.Context(), within)
 	defer cancel()
-	if _, err := localcluster(ctx, "image", "load", built("hands.tar")); err != nil {
+	if _, err := localcluster(ctx, "image", "load", built("operator-setclock.tar")); err != nil {
 		d.Fatal(err)
 	}
 	mustKubectl(d.T, "-n", operatorNamespace, "patch", "deployment", "queuescaler", "--type=json", "-p", fmt.Sprintf(`[
@@ -122,7 +122,7 @@ func (d *disturber) installDisturbed() {
 		{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--evidence-block=5s"},
 		{"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": {"name": "KUBERNETES_SERVICE_HOST", "value": %q}},
 		{"op": "add", "path": "/spec/template/spec/containers/0/env/-", "value": {"name": "KUBERNETES_SERVICE_PORT", "value": %q}}]`,
-		image.HandsName, shared.address, d.apiPort))
+		image.SetClockName, shared.address, d.apiPort))
 	mustKubectl(d.T, "-n", operatorNamespace, "rollout", "status", "deployment/queuescaler", "--timeout=2m")
 }
 
@@ -345,10 +345,10 @@ func at(ip string) (int, error) {
 // makeWithin is how long it is tried to make a fault.
 const makeWithin = 40 * time.Second
 
-// make makes a fault, and tries again: the operator or the API server may just be away, because of another one.
-func (c *campaign) make(one maker, in faults.Injection) error {
+// insistOn makes a fault, and tries again: the operator or the API server may just be away, because of another one.
+func (c *campaign) insistOn(inflict maker, in faults.Injection) error {
 	for end := time.Now().Add(makeWithin); ; time.Sleep(time.Second) {
-		if err := one(c.Context(), in); err == nil || time.Now().After(end) {
+		if err := inflict(c.Context(), in); err == nil || time.Now().After(end) {
 			return err
 		}
 	}
@@ -364,7 +364,7 @@ func (c *campaign) inject(in faults.Injection, began time.Time) (faults.Fault, e
 	if in.Fault == faults.KilledBeforeWrite || in.Fault == faults.KilledAfterWrite {
 		return c.killAtWrite(in)
 	}
-	return in.Fault, c.make(c.makers()[in.Fault], in)
+	return in.Fault, c.insistOn(c.makers()[in.Fault], in)
 }
 
 // maker makes a fault, and returns when it is over.
@@ -373,7 +373,7 @@ type maker func(context.Context, faults.Injection) error
 // killAtWrite kills the operator at its next write; if there is none, it kills it all the same.
 func (c *campaign) killAtWrite(in faults.Injection) (faults.Fault, error) {
 	killed := make(chan error, 1)
-	s := &apiproxy.Strike{After: in.Fault == faults.KilledAfterWrite, Do: func(ip string) {
+	s := &apiproxy.Strike{After: in.Fault == faults.KilledAfterWrite, Status: in.Choice.IntN(3) == 0, Do: func(ip string) {
 		pid, err := at(ip)
 		if err == nil {
 			err = syscall.Kill(pid, syscall.SIGKILL)
@@ -389,7 +389,7 @@ func (c *campaign) killAtWrite(in faults.Injection) (faults.Fault, error) {
 	if !c.proxy.Disarm(s) {
 		return in.Fault, <-killed
 	}
-	return faults.OperatorKilled, c.make(c.killOperator, in)
+	return faults.OperatorKilled, c.insistOn(c.killOperator, in)
 }
 
 // killOperator kills one, mostly the one that leads.
@@ -462,7 +462,15 @@ func (c *campaign) endLeader(ctx context.Context, _ faults.Injection) error {
 	}
 	pod := &corev1.Pod{}
 	pod.Namespace, pod.Name = operatorNamespace, name
-	return shared.client.Delete(ctx, pod)
+	if err := shared.client.Delete(ctx, pod); err != nil {
+		return err
+	}
+	for end := time.Now().Add(makeWithin); time.Now().Before(end); time.Sleep(time.Second) {
+		if now, err := holder(ctx); err == nil && now != name {
+			return nil
+		}
+	}
+	return errors.New("nobody else led then")
 }
 
 // pauseLeader stops the process that leads until another one does, which is after its lease of 15 s. When it goes on it believes for a moment
@@ -497,24 +505,19 @@ func (c *campaign) pauseLeader(ctx context.Context, in faults.Injection) error {
 
 func (c *campaign) setClock(_ context.Context, in faults.Injection) error {
 	way := []syscall.Signal{syscall.SIGUSR1, syscall.SIGUSR2}[in.Choice.IntN(2)]
-	if err := signalOperators(way); err != nil {
+	all, err := c.operators()
+	for _, pid := range all {
+		err = errors.Join(err, syscall.Kill(pid, way))
+	}
+	if err != nil {
 		return err
 	}
 	time.Sleep(in.Lasts)
-	_ = signalOperators(syscall.SIGHUP) // one that was started meanwhile is right
+	for _, pid := range all {
+		_ = syscall.Kill(pid, syscall.SIGHUP) // it may have ended
+	}
 	return nil
 }
-
-func signalOperators(s syscall.Signal) error {
-	all, err := processes("/manager")
-	for _, pid := range all {
-		err = errors.Join(err, syscall.Kill(pid, s))
-	}
-	return err
-}
-
-// freshFor is how long a reading stays fresh.
-const freshFor = 15 * time.Second
 
 func (c *campaign) cutOffQueues(in faults.Injection, more ...string) error {
 	began := time.Now()
@@ -531,11 +534,9 @@ func (c *campaign) cutOffQueues(in faults.Injection, more ...string) error {
 
 // blind notes that the operator could not read a line's queue since a time, until now.
 func blind(l *line, since time.Time) {
-	if from, to := since.Add(freshFor), time.Now(); from.Before(to) {
-		shared.mu.Lock()
-		defer shared.mu.Unlock()
-		shared.blind[l.namespace] = append(shared.blind[l.namespace], history.Interval{From: from, To: to})
-	}
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	shared.blind[l.namespace] = append(shared.blind[l.namespace], history.BlindWithout(history.Interval{From: since, To: time.Now()}, time.Second))
 }
 
 func holdBack(h *apiproxy.Hold, lasts time.Duration, end func(*apiproxy.Hold)) error {
@@ -559,9 +560,11 @@ func (c *campaign) killPart(ctx context.Context, part string) error {
 		return err
 	}
 	err = insist(ctx, func(ctx context.Context) error { return shared.client.List(ctx, &corev1.NamespaceList{}) })
-	shared.mu.Lock()
-	defer shared.mu.Unlock()
-	shared.gaps = append(shared.gaps, history.Interval{From: began.Add(-time.Second), To: time.Now()})
+	if part != "kube-controller-manager" { // without which no write is lost
+		shared.mu.Lock()
+		defer shared.mu.Unlock()
+		shared.gaps = append(shared.gaps, history.Interval{From: began.Add(-time.Second), To: time.Now()})
+	}
 	return err
 }
 
@@ -571,11 +574,18 @@ func (c *campaign) killBroker(_ context.Context, in faults.Injection) error {
 	l.broker.Kill()
 	time.Sleep(in.Lasts)
 	err := l.broker.Restart()
+	for range 5 { // its port may have been taken for a moment
+		if err == nil {
+			break
+		}
+		time.Sleep(time.Second)
+		err = l.broker.Restart()
+	}
 	blind(l, began)
 	if err != nil {
 		c.Errorf("%s: %v", l.name, err)
 	}
-	return err
+	return nil // not again
 }
 
 // stopKubelet stops the only node's, which with everything on it is not ready then.
@@ -585,12 +595,24 @@ func (c *campaign) stopKubelet(ctx context.Context, in faults.Injection) error {
 	if _, err := localcluster(ctx, "node", "stop", realNode); err != nil {
 		return err
 	}
-	time.Sleep(in.Lasts)
-	_, err := localcluster(ctx, "node", "start", realNode)
-	if err != nil {
+	began, noticed := time.Now(), false
+	for ; time.Since(began) < in.Lasts || !noticed && time.Since(began) < makeWithin; time.Sleep(time.Second) {
+		var node corev1.Node
+		if err := shared.client.Get(ctx, client.ObjectKey{Name: realNode}, &node); err == nil {
+			noticed = noticed || !hasCondition(node.Status.Conditions, corev1.NodeReady, corev1.ConditionTrue)
+		}
+	}
+	if _, err := localcluster(ctx, "node", "start", realNode); err != nil {
 		c.Error(err)
 	}
-	return err
+	if !noticed {
+		return errors.New("nobody noticed")
+	}
+	return nil
+}
+
+func hasCondition(all []corev1.NodeCondition, kind corev1.NodeConditionType, status corev1.ConditionStatus) bool {
+	return slices.ContainsFunc(all, func(x corev1.NodeCondition) bool { return x.Type == kind && x.Status == status })
 }
 
 // exhaust has a process of a consumer take memory until the kernel ends it.
@@ -599,7 +621,16 @@ func (c *campaign) exhaust(_ context.Context, in faults.Injection) error {
 	if err != nil {
 		return err
 	}
-	return syscall.Kill(all[in.Choice.IntN(len(all))], syscall.SIGUSR1)
+	pid := all[in.Choice.IntN(len(all))]
+	if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
+		return err
+	}
+	for end := time.Now().Add(makeWithin); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if syscall.Kill(pid, 0) != nil {
+			return nil
+		}
+	}
+	return errors.New("the process lives on")
 }
 
 // deletePod deletes a pod, half of the times without letting it finish.

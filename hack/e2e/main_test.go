@@ -174,7 +174,7 @@ func noPanic() error {
 
 // noLawBroken judges all that the operator ever wrote.
 func noLawBroken() error {
-	verdict, err := judged()
+	verdict, err := judged(func(history.Write) {})
 	if err != nil {
 		return err
 	}
@@ -189,11 +189,19 @@ func noLawBroken() error {
 	return errors.Join(errs...)
 }
 
-// judged judges all that the operator ever wrote.
-func judged() (history.Verdict, error) {
+// judged judges all that the operator ever wrote, and shows each write that anyone made.
+func judged(show func(history.Write)) (history.Verdict, error) {
 	shared.mu.Lock()
 	defer shared.mu.Unlock()
-	return history.Judge(auditLog().Writes(), history.Circumstances{Operator: operatorUser, WritesPerMinute: 240, Blind: shared.blind, Gaps: shared.gaps})
+	shown := func(yield func(history.Write, error) bool) {
+		for w, err := range auditLog().Writes() {
+			show(w)
+			if !yield(w, err) {
+				return
+			}
+		}
+	}
+	return history.Judge(shown, history.Circumstances{Operator: operatorUser, WritesPerMinute: 240, Blind: shared.blind, Gaps: shared.gaps})
 }
 
 func auditLog() *history.Log {

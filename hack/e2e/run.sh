@@ -5,6 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")"
 QUEUESCALER_ROOT=$(cd ../.. && pwd)
 export QUEUESCALER_ROOT
+E2E_CODE=$(git describe --always --dirty 2>/dev/null || true)
+export E2E_CODE
 bin=$QUEUESCALER_ROOT/bin
 
 # All is built here: inside there is no network.

@@ -37,6 +37,9 @@ func (s Soak) Next(now time.Time, a Assessment, d *appsv1.Deployment, soak time.
 			s.Since = completed
 		}
 	}
+	if s.Since.After(now) {
+		s.Since = now // the clock was set back, or another machine's was ahead
+	}
 	if now.Sub(s.Since) >= soak {
 		s.SoakedHash = s.Hash
 	}

@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
-	"github.com/queuescaler/queuescaler/test/hands"
+	"github.com/queuescaler/queuescaler/test/setclock"
 )
 
 // The clock jumps while nothing waits any more and the scale-down window is open: 300 s have not passed, whatever the clock
@@ -28,7 +28,7 @@ func TestClockJumps(t *testing.T) {
 		t.Run(by.String(), func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			watch := &hands.Clock{}
+			watch := &setclock.Clock{}
 			w.clock = watch
 			w.operate(death{})
 			lendAndScale(w)

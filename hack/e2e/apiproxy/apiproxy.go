@@ -183,6 +183,9 @@ type events struct {
 
 func (e *events) Read(b []byte) (int, error) {
 	n, err := e.ReadCloser.Read(b)
+	if n == 0 {
+		return n, err // it ended, and tells nothing
+	}
 	for h := e.proxy.underHold(e.of.resource); h != nil; h = e.proxy.underHold(e.of.resource) {
 		select {
 		case <-h.released:
@@ -201,14 +204,15 @@ func (e *events) Read(b []byte) (int, error) {
 
 // Strike is what happens at a write.
 type Strike struct {
+	// Status says that it is to be a write of a status, and not of anything else. Leases and events are never meant.
+	Status bool
 	// After says whether the write is done; its answer never arrives either way.
 	After bool
 	// Do has the address of the client.
 	Do func(ip string)
 }
 
-// StrikeAtWrite strikes at the next write, once; one that was asked for earlier comes first. Leases, events and what is written to a status
-// are not meant.
+// StrikeAtWrite strikes at the next such write, once; one that was asked for earlier comes first. After a write strikes only if it was made.
 func (p *Proxy) StrikeAtWrite(s *Strike) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -226,15 +230,16 @@ func (p *Proxy) Disarm(s *Strike) bool {
 	return i >= 0
 }
 
-// take returns the strike that is to happen now, if any.
-func (p *Proxy) take() *Strike {
+// take returns the strike that is to happen at a request, if any.
+func (p *Proxy) take(r *http.Request) *Strike {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.strikes) == 0 {
+	i := slices.IndexFunc(p.strikes, func(s *Strike) bool { return s.meant(r) })
+	if i < 0 {
 		return nil
 	}
-	s := p.strikes[0]
-	p.strikes = p.strikes[1:]
+	s := p.strikes[i]
+	p.strikes = slices.Delete(p.strikes, i, i+1)
 	return s
 }
 
@@ -242,15 +247,16 @@ var errStruck = errors.New("the client was struck")
 
 // RoundTrip sends a request to the API server. It is for the proxy's own use.
 func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
-	var s *Strike
-	if meant(r) {
-		s = p.take()
-	}
+	s := p.take(r)
 	if s != nil && !s.After {
 		s.Do(streamOf(r).client)
 		return nil, errStruck
 	}
 	response, err := p.onward.RoundTrip(r)
+	if s != nil && (err != nil || response.StatusCode >= http.StatusMultipleChoices) {
+		p.StrikeAtWrite(s) // at another one
+		s = nil
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -263,9 +269,10 @@ func (p *Proxy) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-// meant says whether a strike is for a request.
-func meant(r *http.Request) bool {
+// meant says whether the strike is for a request.
+func (s *Strike) meant(r *http.Request) bool {
 	resource, subresource := resourceOf(r.URL.Path)
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
-	return !reads && subresource != "status" && resource != "leases" && resource != "events" && resource != "tokenreviews" && resource != "subjectaccessreviews"
+	others := []string{"", "leases", "events", "tokenreviews", "subjectaccessreviews"}
+	return !reads && !slices.Contains(others, resource) && s.Status == (subresource == "status")
 }

@@ -22,6 +22,10 @@ type apiServer struct {
 }
 
 func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, refusedPath) {
+		w.WriteHeader(http.StatusConflict)
+		return
+	}
 	if !watches(r) {
 		a.wrote <- r.Method + " " + r.URL.Path
 		return
@@ -96,6 +100,8 @@ func awaitHeld(t *testing.T, h *Hold) {
 		}
 	}
 }
+
+const refusedPath = "/api/v1/namespaces/refused/pods/x"
 
 const podWatch = "/api/v1/namespaces/a/pods?watch=true&resourceVersion=7"
 
@@ -182,6 +188,27 @@ func TestStrike(t *testing.T) {
 			t.Error("it would strike twice")
 		}
 	}
+}
+
+// A write that was not made is none to strike after: the next one is.
+func TestStrikeAfterAWriteThatWasMade(t *testing.T) {
+	_, p, request := start(t)
+	struck := make(chan string, 1)
+	strike := &Strike{Status: true, After: true, Do: func(ip string) { struck <- ip }}
+	p.StrikeAtWrite(strike)
+	answer, err := request(http.MethodPatch, refusedPath+"/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != http.StatusConflict || len(struck) > 0 {
+		t.Errorf("answered with %s, struck %d times", answer.Status, len(struck))
+	}
+	if answer, err := request(http.MethodPatch, "/apis/capacity.queuescaler.io/v1alpha1/namespaces/a/queuescalers/x/status"); err == nil {
+		answer.Body.Close()
+		t.Errorf("the answer arrived: %s", answer.Status)
+	}
+	next(t, struck)
 }
 
 func TestResourceOf(t *testing.T) {

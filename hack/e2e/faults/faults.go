@@ -41,25 +41,25 @@ const (
 	RolloutCrashes    Fault = "rollout of a revision that crashes"
 )
 
-// Deck is how often each fault happens, and how long it lasts.
-var Deck = []struct {
+// Schedule is how often each fault happens, and how long it lasts.
+var Schedule = []struct {
 	Fault
 	// Times it happens in a round, if the number of the round is Every-1 modulo Every.
 	Times, Every int
 	Least, Most  time.Duration
 }{
 	{OperatorKilled, 2, 1, 0, 0},
-	// The next write comes when it comes; it is waited for.
-	{KilledBeforeWrite, 2, 1, 15 * time.Second, 15 * time.Second},
-	{KilledAfterWrite, 2, 1, 15 * time.Second, 15 * time.Second},
+	// The next write comes when it comes; it is waited for so long.
+	{KilledBeforeWrite, 2, 1, 40 * time.Second, 40 * time.Second},
+	{KilledAfterWrite, 2, 1, 40 * time.Second, 40 * time.Second},
 	{LeaderChanged, 1, 1, 0, 0},
 	// A lease is valid for 15 s.
-	{TwoLeaders, 1, 1, 18 * time.Second, 22 * time.Second},
+	{TwoLeaders, 1, 1, 25 * time.Second, 25 * time.Second},
 	{ClockSet, 1, 1, 5 * time.Second, 20 * time.Second},
 	// A leader gives up after 10 s.
 	{CutOffAPI, 1, 1, 3 * time.Second, 20 * time.Second},
 	// Readings are fresh for 15 s.
-	{CutOffQueues, 1, 1, 5 * time.Second, 25 * time.Second},
+	{CutOffQueues, 1, 1, 5 * time.Second, 45 * time.Second},
 	{CutOffBoth, 1, 1, 5 * time.Second, 25 * time.Second},
 	{EventsLate, 1, 1, 2 * time.Second, 10 * time.Second},
 	{EventsOfOneLate, 1, 1, 2 * time.Second, 15 * time.Second},
@@ -70,7 +70,7 @@ var Deck = []struct {
 	{QueueServerKilled, 1, 1, 1 * time.Second, 20 * time.Second},
 	// A node is not ready after 10 s, and its pods are deleted 5 s later. Slots that gave way to the target's pods then come back after
 	// 5 min, for which a round waits: so not in each.
-	{KubeletStopped, 5, 5, 8 * time.Second, 20 * time.Second},
+	{KubeletStopped, 5, 5, 15 * time.Second, 20 * time.Second},
 	{PodOutOfMemory, 1, 1, 0, 0},
 	{PodDeleted, 1, 1, 0, 0},
 	{RolloutGood, 1, 1, 0, 0},
@@ -88,19 +88,19 @@ type Injection struct {
 	Choice *rand.Rand
 }
 
-// Plan is what happens in a round that lasts so long, by time: the faults as often as [Deck] says, all of them over when it ends. The same
+// Plan is what happens in a round that lasts so long, by time: the faults as often as [Schedule] says, all of them over when it ends. The same
 // seed and round give the same plan.
 func Plan(seed uint64, round int, length time.Duration) []Injection {
 	r := rand.New(rand.NewPCG(seed, uint64(round)))
 	var plan []Injection
-	for _, card := range Deck {
-		if round%card.Every != card.Every-1 {
+	for _, entry := range Schedule {
+		if round%entry.Every != entry.Every-1 {
 			continue
 		}
-		for range card.Times {
-			lasts := card.Least + time.Duration(r.Int64N(int64(card.Most-card.Least)+1))
+		for range entry.Times {
+			lasts := entry.Least + time.Duration(r.Int64N(int64(entry.Most-entry.Least)+1))
 			plan = append(plan, Injection{
-				Fault: card.Fault, Lasts: lasts,
+				Fault: entry.Fault, Lasts: lasts,
 				At:     time.Duration(r.Int64N(int64(max(length-lasts, 1)))),
 				Choice: rand.New(rand.NewPCG(r.Uint64(), r.Uint64())),
 			})

@@ -45,28 +45,28 @@ func TestEveryFaultHappensAndEnds(t *testing.T) {
 			}
 			last = in.At
 		}
-		for _, card := range Deck {
-			inAll[card.Fault] += times[card.Fault]
+		for _, entry := range Schedule {
+			inAll[entry.Fault] += times[entry.Fault]
 		}
 	}
-	for _, card := range Deck {
-		if want := rounds / card.Every * card.Times; inAll[card.Fault] != want {
-			t.Errorf("%s %d times in %d rounds, want %d", card.Fault, inAll[card.Fault], rounds, want)
+	for _, entry := range Schedule {
+		if want := rounds / entry.Every * entry.Times; inAll[entry.Fault] != want {
+			t.Errorf("%s %d times in %d rounds, want %d", entry.Fault, inAll[entry.Fault], rounds, want)
 		}
 	}
 }
 
 func TestResultsAddUp(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "results.jsonl")
-	if none, err := Read(file); err != nil || len(none.Rounds) > 0 {
+	if none, err := Read(file); err != nil || len(none) > 0 {
 		t.Fatalf("a file that is not there: %+v, %v", none, err)
 	}
-	for i, line := range []Line{
-		{Round: &Round{Round: 0, Faults: map[Fault]int{EtcdKilled: 1}, ConvergedIn: 40, Messages: Messages{Sent: 10, Completed: 10, Redelivered: 2, Unfinished: 2}}},
-		{Round: &Round{Round: 1, Faults: map[Fault]int{EtcdKilled: 1, PodDeleted: 1}, ConvergedIn: 60, Messages: Messages{Sent: 5, Completed: 4, Lost: 1}}},
-		{Judged: &Judged{Rounds: 2, Writes: 100, Operator: 30, Violations: []string{"hold"}}},
+	for i, round := range []Round{
+		{Round: 0, Faults: map[Fault]int{EtcdKilled: 1}, ConvergedIn: 40, Messages: Messages{Sent: 10, Completed: 10, Redelivered: 2, Unfinished: 2}, Writes: 60, Operator: 20},
+		{Round: 1, Faults: map[Fault]int{EtcdKilled: 1, PodDeleted: 1}, ConvergedIn: 60, Messages: Messages{Sent: 5, Completed: 4, Lost: 1}, Writes: 40, Operator: 10,
+			Violations: []string{strings.Repeat("long ", 1<<16)}, Failed: true},
 	} {
-		if err := Append(file, line); err != nil {
+		if err := Append(file, round); err != nil {
 			t.Fatal(i, err)
 		}
 	}
@@ -80,11 +80,14 @@ func TestResultsAddUp(t *testing.T) {
 	}
 	for _, want := range []string{
 		"| etcd killed | 2 |", "| pod deleted | 1 |", "| operator killed | 0 |",
-		"| messages sent | 15 |", "| completed | 14 |", "| lost | 1 |", "| redelivered | 2 |",
-		"mean | 50 s |", "slowest | 60 s |", "| writes in the audit log of these | 100 |", "| - by the operator | 30 |", "| - that break a law | 1 |",
+		"confirmed | 15 |", "| completed | 14 |", "| - lost | 1 |", "| redelivered | 2 |",
+		"mean | 50 s |", "slowest | 60 s |", "| writes in the audit log | 100 |", "| - by the operator | 30 |", "| - that break a law | 1 |", "| rounds that failed | 1 |",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the results do not have %q:\n%s", want, out.String())
 		}
+	}
+	if missing := strings.Join(all.Missing(), ", "); strings.Contains(missing, string(EtcdKilled)+":") || !strings.Contains(missing, "operator killed: 0 times of 4") {
+		t.Errorf("missing: %s", missing)
 	}
 }

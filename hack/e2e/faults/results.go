@@ -4,7 +4,6 @@
 package faults
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,24 +19,38 @@ type Round struct {
 	Seed  uint64    `json:"seed"`
 	Round int       `json:"round"`
 	Began time.Time `json:"began"`
+	// Code is the revision of the source, as git describes it.
+	Code string `json:"code"`
 	// Faults are those that happened, as often.
 	Faults map[Fault]int `json:"faults"`
-	// ConvergedIn is how long it took from the last fault until everything was as if there had been none, with an empty queue.
-	ConvergedIn float64 `json:"converged_in_s"`
-	// Messages by what became of them.
-	Messages Messages `json:"messages"`
+	// ConvergedIn is how many seconds it took from the last fault until everything was as if there had been none, with an empty queue.
+	ConvergedIn float64  `json:"converged_in_s"`
+	Messages    Messages `json:"messages"`
+	// Writes are those that are in the audit log, Operator those by the operator.
+	Writes   int `json:"writes"`
+	Operator int `json:"by_the_operator"`
+	// Lent is how many slots were lent, Scaled how often the operator wrote replicas.
+	Lent   int `json:"lent"`
+	Scaled int `json:"scaled"`
+	// Violations of the laws, and messages that slots took before they were lent.
+	Violations []string `json:"violations,omitempty"`
+	TooSoon    []string `json:"before_lent,omitempty"`
+	// Failed: it was not as it has to be. The test's output says why.
+	Failed bool `json:"failed,omitempty"`
 }
 
 // Messages counts messages.
 type Messages struct {
-	Sent      int `json:"sent"`
-	Completed int `json:"completed"`
-	Lost      int `json:"lost"`
-	// Redelivered are messages that were taken more than once: after an attempt that was not finished, because the pod ended or was
-	// paused over it; after one that was completed and not acknowledged, because the pod or the queue's server ended in between; and
-	// after one that was acknowledged, which a server that is killed forgets.
+	// Sent were confirmed by the queue's server. Of MaybeSent it is not known: it was killed over them. MaybeCompleted of these were there.
+	Sent           int `json:"sent"`
+	MaybeSent      int `json:"maybe_sent"`
+	MaybeCompleted int `json:"maybe_completed"`
+	Completed      int `json:"completed"`
+	Lost           int `json:"lost"`
+	// Redelivered are messages that were taken more than once. Why, the others say: see ledger.Causes.
 	Redelivered    int `json:"redelivered"`
 	Unfinished     int `json:"after_unfinished"`
+	AtOnce         int `json:"during_another"`
 	Unacknowledged int `json:"after_unacknowledged"`
 	Forgotten      int `json:"after_acknowledged"`
 }
@@ -45,33 +58,17 @@ type Messages struct {
 // Minus is what was added since an earlier count.
 func (m Messages) Minus(o Messages) Messages {
 	return Messages{
-		m.Sent - o.Sent, m.Completed - o.Completed, m.Lost - o.Lost,
-		m.Redelivered - o.Redelivered, m.Unfinished - o.Unfinished, m.Unacknowledged - o.Unacknowledged, m.Forgotten - o.Forgotten,
+		m.Sent - o.Sent, m.MaybeSent - o.MaybeSent, m.MaybeCompleted - o.MaybeCompleted, m.Completed - o.Completed, m.Lost - o.Lost,
+		m.Redelivered - o.Redelivered, m.Unfinished - o.Unfinished, m.AtOnce - o.AtOnce, m.Unacknowledged - o.Unacknowledged, m.Forgotten - o.Forgotten,
 	}
 }
 
 // Plus is the sum.
 func (m Messages) Plus(o Messages) Messages { return m.Minus(Messages{}.Minus(o)) }
 
-// Judged is what the audit log of one run shows: a run is some rounds in one cluster.
-type Judged struct {
-	Rounds     int      `json:"rounds"`
-	Writes     int      `json:"writes"`
-	Operator   int      `json:"by_the_operator"`
-	Violations []string `json:"violations"`
-	// TooSoon are messages that slots took before they were lent.
-	TooSoon []string `json:"before_lent"`
-}
-
-// Line is one of a file of results: a round, or the judgement of the rounds before it.
-type Line struct {
-	*Round
-	Judged *Judged `json:"judged,omitempty"`
-}
-
-// Append adds a line to a file of results.
-func Append(path string, line Line) error {
-	b, err := json.Marshal(line)
+// Append adds a round to a file of results.
+func Append(path string, round Round) error {
+	b, err := json.Marshal(round)
 	if err != nil {
 		return err
 	}
@@ -83,76 +80,104 @@ func Append(path string, line Line) error {
 	return errors.Join(err, f.Close())
 }
 
-// Results are those of a whole campaign.
-type Results struct {
-	Rounds []Round
-	Judged []Judged
-}
+// Results are the rounds of a campaign.
+type Results []Round
 
 // Read reads a file of results. One that does not exist has none.
 func Read(path string) (Results, error) {
-	var out Results
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return out, nil
+		return nil, nil
 	}
 	if err != nil {
-		return out, err
+		return nil, err
 	}
 	defer f.Close()
-	for s := bufio.NewScanner(f); s.Scan(); {
-		var line Line
-		if err := json.Unmarshal(s.Bytes(), &line); err != nil {
-			return out, fmt.Errorf("%s: %w", path, err)
+	var out Results
+	for d := json.NewDecoder(f); ; {
+		var round Round
+		switch err := d.Decode(&round); {
+		case errors.Is(err, io.EOF):
+			return out, nil
+		case err != nil:
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
-		if line.Judged != nil {
-			out.Judged = append(out.Judged, *line.Judged)
-		} else if line.Round != nil {
-			out.Rounds = append(out.Rounds, *line.Round)
+		out = append(out, round)
+	}
+}
+
+// Times is how often each fault happened.
+func (r Results) Times() map[Fault]int {
+	times := map[Fault]int{}
+	for _, round := range r {
+		for f, n := range round.Faults {
+			times[f] += n
 		}
 	}
-	return out, nil
+	return times
+}
+
+// Missing are the faults that did not happen half as often as was planned: then something kept them from it.
+func (r Results) Missing() (out []string) {
+	planned, times := map[Fault]int{}, r.Times()
+	for _, round := range r {
+		for _, in := range Plan(round.Seed, round.Round, 0) {
+			planned[in.Fault]++
+		}
+	}
+	for _, entry := range Schedule {
+		if n := times[entry.Fault]; 2*n < planned[entry.Fault] {
+			out = append(out, fmt.Sprintf("%s: %d times of %d", entry.Fault, n, planned[entry.Fault]))
+		}
+	}
+	return out
 }
 
 // Print writes the results as a table that goes into the docs too.
 func (r Results) Print(w io.Writer) error {
-	times, messages, slowest, took := map[Fault]int{}, Messages{}, 0.0, 0.0
-	for _, round := range r.Rounds {
-		for f, n := range round.Faults {
-			times[f] += n
+	var sum Round
+	slowest, failed := 0.0, 0
+	for _, round := range r {
+		sum.Messages = sum.Messages.Plus(round.Messages)
+		slowest, sum.ConvergedIn = max(slowest, round.ConvergedIn), sum.ConvergedIn+round.ConvergedIn
+		sum.Writes, sum.Operator = sum.Writes+round.Writes, sum.Operator+round.Operator
+		sum.Lent, sum.Scaled = sum.Lent+round.Lent, sum.Scaled+round.Scaled
+		sum.Violations, sum.TooSoon = append(sum.Violations, round.Violations...), append(sum.TooSoon, round.TooSoon...)
+		if round.Failed {
+			failed++
 		}
-		messages = messages.Plus(round.Messages)
-		slowest, took = max(slowest, round.ConvergedIn), took+round.ConvergedIn
-	}
-	var all Judged
-	for _, j := range r.Judged {
-		all.Rounds, all.Writes, all.Operator = all.Rounds+j.Rounds, all.Writes+j.Writes, all.Operator+j.Operator
-		all.Violations, all.TooSoon = append(all.Violations, j.Violations...), append(all.TooSoon, j.TooSoon...)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n| fault, in %d rounds | times |\n|---|---:|\n", len(r.Rounds))
-	for _, card := range Deck {
-		fmt.Fprintf(&b, "| %s | %d |\n", card.Fault, times[card.Fault])
+	fmt.Fprintf(&b, "\n| fault, in %d rounds | times |\n|---|---:|\n", len(r))
+	times := r.Times()
+	for _, entry := range Schedule {
+		fmt.Fprintf(&b, "| %s | %d |\n", entry.Fault, times[entry.Fault])
 	}
 	fmt.Fprintf(&b, "\n| what came of it | |\n|---|---:|\n")
+	m := sum.Messages
 	for _, row := range []struct {
 		what  string
 		value any
 	}{
-		{"messages sent", messages.Sent},
-		{"completed", messages.Completed},
-		{"lost", messages.Lost},
-		{"taken by a slot before it was lent", len(all.TooSoon)},
-		{"redelivered", messages.Redelivered},
-		{"- after an attempt that was not finished", messages.Unfinished},
-		{"- after one that was completed and not acknowledged", messages.Unacknowledged},
-		{"- after one that was acknowledged, which the killed server forgot", messages.Forgotten},
-		{"from the last fault to the undisturbed state, mean", fmt.Sprintf("%.0f s", took/float64(max(len(r.Rounds), 1)))},
+		{"messages that the queue's server confirmed", m.Sent},
+		{"- lost", m.Lost},
+		{"messages over which it was killed", m.MaybeSent},
+		{"- that were there", m.MaybeCompleted},
+		{"completed", m.Completed},
+		{"taken by a slot before it was lent", len(sum.TooSoon)},
+		{"redelivered", m.Redelivered},
+		{"- times after an attempt that was not finished", m.Unfinished},
+		{"- while another one was worked on", m.AtOnce},
+		{"- after one that was completed, before its acknowledgement was reported", m.Unacknowledged},
+		{"- after one that was acknowledged, which the killed server forgot", m.Forgotten},
+		{"slots lent", sum.Lent},
+		{"replicas written", sum.Scaled},
+		{"writes in the audit log", sum.Writes},
+		{"- by the operator", sum.Operator},
+		{"- that break a law", len(sum.Violations)},
+		{"from the last fault to the undisturbed state, mean", fmt.Sprintf("%.0f s", sum.ConvergedIn/float64(max(len(r), 1)))},
 		{"- slowest", fmt.Sprintf("%.0f s", slowest)},
-		{"rounds that were judged", all.Rounds},
-		{"writes in the audit log of these", all.Writes},
-		{"- by the operator", all.Operator},
-		{"- that break a law", len(all.Violations)},
+		{"rounds that failed", failed},
 	} {
 		fmt.Fprintf(&b, "| %s | %v |\n", row.what, row.value)
 	}

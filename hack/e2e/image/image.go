@@ -35,8 +35,8 @@ const (
 	// would ask a registry for.
 	ShippedName  = "queuescaler/queuescaler:latest"
 	OperatorName = "queuescaler/queuescaler:e2e"
-	// HandsName is the operator's image whose clock can be set.
-	HandsName = "queuescaler/queuescaler:hands"
+	// SetClockName is the operator's image whose clock can be set.
+	SetClockName = "queuescaler/queuescaler:setclock"
 	// WorkloadName is the image of the workloads; its entrypoint is the program, its arguments are the container's args.
 	WorkloadName = "queuescaler-e2e/workload:latest"
 )
@@ -58,13 +58,13 @@ func Operator(root, dir string) (v1.Image, error) {
 	return recipe.image(root, dir)
 }
 
-// OperatorWithHands is the operator's image with one change to the program: its clock can be set, by the signals of package hands.
-func OperatorWithHands(root, dir string) (v1.Image, error) {
+// OperatorWithSetClock is the operator's image with one change to the program: its clock can be set, by the signals of package setclock.
+func OperatorWithSetClock(root, dir string) (v1.Image, error) {
 	recipe, err := ReadDockerfile(filepath.Join(root, "Dockerfile"))
 	if err != nil {
 		return nil, err
 	}
-	overlay, err := handsOverlay(root, dir)
+	overlay, err := setClockOverlay(root, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +74,8 @@ func OperatorWithHands(root, dir string) (v1.Image, error) {
 	return recipe.image(root, dir)
 }
 
-// handsOverlay writes what go build's -overlay takes: a main.go with another clock. It returns the path of the list of what is replaced.
-func handsOverlay(root, dir string) (string, error) {
+// setClockOverlay writes what go build's -overlay takes: a main.go with another clock. It returns the path of the list of what is replaced.
+func setClockOverlay(root, dir string) (string, error) {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return "", err
@@ -90,8 +90,8 @@ func handsOverlay(root, dir string) (string, error) {
 		return "", err
 	}
 	for old, replacement := range map[string]string{
-		`"k8s.io/utils/clock"`: `"github.com/queuescaler/queuescaler/test/hands"`,
-		"clock.RealClock{}":    "hands.OnSignals()",
+		`"k8s.io/utils/clock"`: `"github.com/queuescaler/queuescaler/test/setclock"`,
+		"clock.RealClock{}":    "setclock.OnSignals()",
 	} {
 		if bytes.Count(text, []byte(old)) != 1 {
 			return "", fmt.Errorf("%s does not have %s once: the clock is to be found there", original, old)

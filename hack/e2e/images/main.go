@@ -1,7 +1,7 @@
 // Copyright 2026 The QueueScaler Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command images builds what the end-to-end tests run, into a directory: operator.tar, hands.tar and workload.tar, which are archives of
+// Command images builds what the end-to-end tests run, into a directory: operator.tar, operator-setclock.tar and workload.tar, which are archives of
 // images, and nats-server. It is run before the tests, because where they run there is no network; it needs the Go modules only.
 package main
 
@@ -33,7 +33,7 @@ func build(root, out string) error {
 		image      func(root, dir string) (v1.Image, error)
 	}{
 		{"operator.tar", image.OperatorName, out, image.Operator},
-		{"hands.tar", image.HandsName, filepath.Join(out, "hands"), image.OperatorWithHands},
+		{"operator-setclock.tar", image.SetClockName, filepath.Join(out, "setclock"), image.OperatorWithSetClock},
 		{"workload.tar", image.WorkloadName, out, image.Workload},
 	} {
 		if err := os.MkdirAll(made.dir, 0o755); err != nil {

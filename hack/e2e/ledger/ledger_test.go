@@ -86,7 +86,7 @@ func TestSummary(t *testing.T) {
 		t.Errorf("got\n%+v\nwant\n%+v", got, want)
 	}
 	const line = "5 sent, 2 maybe sent, 6 taken, 4 completed, 2 lost; 2 redelivered " +
-		"(1 times after an unfinished attempt, 0 after a completed one, 1 after an acknowledged one); 2 pods"
+		"(1 times after an unfinished attempt, 0 during one, 0 after a completed one, 1 after an acknowledged one); 2 pods"
 	if got.String() != line {
 		t.Errorf("got  %s\nwant %s", got, line)
 	}

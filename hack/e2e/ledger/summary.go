@@ -174,27 +174,41 @@ func (s Summary) FirstCompletedBy(uids ...string) (PodSummary, bool) {
 	return first, !first.FirstCompleted.IsZero()
 }
 
-// Causes counts the attempts after which messages came again: by whether they were finished, and whether that was acknowledged.
-func (s Summary) Causes() (unfinished, unacknowledged, acknowledged int) {
+// Causes are why messages came again, by the attempt before.
+type Causes struct {
+	// Unfinished attempts ended with their pod, or lost the server.
+	Unfinished int
+	// AtOnce is how many messages came again while an attempt that was completed was still worked on: for longer than the queue waits.
+	AtOnce int
+	// Unacknowledged attempts were completed, and the pod or the server ended before the acknowledgement, or before it was reported.
+	Unacknowledged int
+	// Forgotten attempts were acknowledged, and the server has forgotten that: it was killed.
+	Forgotten int
+}
+
+// Causes counts them.
+func (s Summary) Causes() (c Causes) {
 	for _, r := range s.Redelivered {
-		for _, a := range r.Attempts[:len(r.Attempts)-1] {
+		for i, a := range r.Attempts[:len(r.Attempts)-1] {
 			switch {
 			case a.Completed.IsZero():
-				unfinished++
+				c.Unfinished++
+			case r.Attempts[i+1].Taken.Before(a.Completed):
+				c.AtOnce++
 			case !a.Acknowledged:
-				unacknowledged++
+				c.Unacknowledged++
 			default:
-				acknowledged++
+				c.Forgotten++
 			}
 		}
 	}
-	return unfinished, unacknowledged, acknowledged
+	return c
 }
 
 // String has the figures on one line, for the output of a test.
 func (s Summary) String() string {
-	unfinished, unacknowledged, acknowledged := s.Causes()
+	c := s.Causes()
 	return fmt.Sprintf("%d sent, %d maybe sent, %d taken, %d completed, %d lost; %d redelivered "+
-		"(%d times after an unfinished attempt, %d after a completed one, %d after an acknowledged one); %d pods",
-		s.Sent, s.MaybeSent, s.Taken, s.Completed, len(s.Lost), len(s.Redelivered), unfinished, unacknowledged, acknowledged, len(s.Pods))
+		"(%d times after an unfinished attempt, %d during one, %d after a completed one, %d after an acknowledged one); %d pods",
+		s.Sent, s.MaybeSent, s.Taken, s.Completed, len(s.Lost), len(s.Redelivered), c.Unfinished, c.AtOnce, c.Unacknowledged, c.Forgotten, len(s.Pods))
 }

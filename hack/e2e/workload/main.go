@@ -79,7 +79,6 @@ func run(ctx context.Context, args []string) error {
 	return fmt.Errorf("command %q: want consume or serve", args[0])
 }
 
-// warm is the time of warming up. It returns false if SIGTERM comes before its end.
 // growWhenTold takes memory, after SIGUSR1, until the container's limit ends the process.
 func growWhenTold() {
 	told := make(chan os.Signal, 1)
@@ -93,6 +92,7 @@ func growWhenTold() {
 	}
 }
 
+// warm is the time of warming up. It returns false if SIGTERM comes before its end.
 func (s *settings) warm(ctx context.Context) bool {
 	select {
 	case <-time.After(s.warmUp):

@@ -1,8 +1,8 @@
 // Copyright 2026 The QueueScaler Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package hands has a wall clock whose hands tests set, while time goes on as it did: what happens when somebody sets a machine's clock.
-package hands
+// Package setclock has a wall clock that tests set, while time goes on as it did: what happens when somebody sets a machine's clock.
+package setclock
 
 import (
 	"os"
