@@ -26,6 +26,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -275,12 +276,12 @@ func (l *line) state() []string {
 	}
 	for _, kind := range []string{
 		v1alpha1.ConditionAbleToScale, v1alpha1.ConditionScalingActive, v1alpha1.ConditionRolloutInProgress, v1alpha1.ConditionStandbyReady,
-		v1alpha1.ConditionThroughputRegressed, v1alpha1.ConditionRollbackAdvised,
 	} {
-		for _, x := range qs.Status.Conditions {
-			if x.Type == kind {
-				out = append(out, fmt.Sprintf("%s: %s", kind, x.Status))
-			}
+		out = append(out, fmt.Sprintf("%s: %s", kind, statusOf(qs, kind)))
+	}
+	for _, kind := range []string{v1alpha1.ConditionThroughputRegressed, v1alpha1.ConditionRollbackAdvised} {
+		if statusOf(qs, kind) == metav1.ConditionTrue { // there may be no evidence yet
+			out = append(out, kind)
 		}
 	}
 	allowed := map[string]bool{}
@@ -308,6 +309,15 @@ func (l *line) state() []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+func statusOf(qs *v1alpha1.QueueScaler, kind string) metav1.ConditionStatus {
+	for _, x := range qs.Status.Conditions {
+		if x.Type == kind {
+			return x.Status
+		}
+	}
+	return ""
 }
 
 // revisionOf is the number of the revision that people rolled out.

@@ -380,16 +380,21 @@ func (c *campaign) killAtWrite(in faults.Injection) (faults.Fault, error) {
 		}
 		killed <- err
 	}}
-	c.proxy.StrikeAtWrite(s)
-	select {
-	case err := <-killed:
-		return in.Fault, err
-	case <-time.After(in.Lasts):
+	for end := time.After(in.Lasts); ; {
+		c.proxy.StrikeAtWrite(s)
+		select {
+		case err := <-killed:
+			if err == nil {
+				return in.Fault, nil
+			}
+			continue // it was killed just before by somebody else
+		case <-end:
+		}
+		if !c.proxy.Disarm(s) {
+			return in.Fault, <-killed
+		}
+		return faults.OperatorKilled, c.insistOn(c.killOperator, in)
 	}
-	if !c.proxy.Disarm(s) {
-		return in.Fault, <-killed
-	}
-	return faults.OperatorKilled, c.insistOn(c.killOperator, in)
 }
 
 // killOperator kills one, mostly the one that leads.
