@@ -83,8 +83,8 @@ e2e: test-needs node-binary ## The product on a real node, measured (Linux, root
 	hack/e2e/run.sh -test.skip='^TestFaults$$'
 
 .PHONY: e2e-faults
-e2e-faults: test-needs node-binary ## The product on a real node while everything fails: ROUNDS=20 SEED=1, about 4 minutes each (Linux, root)
-	hack/e2e/run.sh -test.run='^TestFaults$$' -test.timeout=6h -faults.rounds=$(or $(ROUNDS),20) -faults.seed=$(or $(SEED),1) $(FAULTS)
+e2e-faults: test-needs node-binary ## The product on a real node while everything fails: ROUNDS=25 SEED=1, about 4 minutes each (Linux, root)
+	hack/e2e/run.sh -test.run='^TestFaults$$' -test.timeout=6h -faults.rounds=$(or $(ROUNDS),25) -faults.seed=$(or $(SEED),1) $(FAULTS)
 
 .PHONY: test-needs
 test-needs: ## Install what the tests need (Redis, PostgreSQL, RabbitMQ, Prometheus, Node.js, Celery)

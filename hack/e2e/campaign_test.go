@@ -40,7 +40,7 @@ import (
 
 var (
 	seed        = flag.Uint64("faults.seed", 1, "of the campaign: the same one gives the same faults at the same times")
-	roundsInAll = flag.Int("faults.rounds", 20, "of the campaign; in each, most faults happen")
+	roundsInAll = flag.Int("faults.rounds", 25, "of the campaign; in each, most faults happen")
 	roundLasts  = flag.Duration("faults.round", 2*time.Minute, "in which the faults of a round happen")
 	perRound    = flag.Int("faults.messages", 51_000, "in each round")
 	results     = flag.String("faults.results", "", "file that keeps what came of each round. A campaign goes on after the rounds it has. Default: out/e2e-faults-SEED.jsonl")
