@@ -38,12 +38,12 @@ func TestTour(t *testing.T) {
 	load := s.flow(10)
 	w.show(s, "Calm", "Three pods, two slots beside them. Ten messages come in each second; a pod completes about nine.", "get qs", "get pods -L capacity.queuescaler.io/role")
 
-	load.burst.Store(1200)
+	load.burst.Store(3000)
 	s.await("slots lent", func() (bool, string) {
 		n := len(s.lentSlots())
 		return n > 0 && *s.target().Spec.Replicas > 3, fmt.Sprint(n)
 	})
-	w.show(s, "Lend", "1,200 messages come at once. The Deployment is scaled, and its new pods take 10 s to warm up. The slots work already.", "get qs", "get pods -L capacity.queuescaler.io/role")
+	w.show(s, "Lend", "3,000 messages come at once. The Deployment is scaled, and its new pods take 10 s to warm up. The slots work already.", "get qs", "get pods -L capacity.queuescaler.io/role")
 
 	s.await("slots returned", func() (bool, string) { return len(s.lentSlots()) == 0, string(s.qs().Status.Summary) })
 	w.show(s, "Return", "The Deployment's own pods are there. The slots drain and end; new ones take their place.", "get qs", "get pods -L capacity.queuescaler.io/role")
@@ -53,6 +53,7 @@ func TestTour(t *testing.T) {
 
 	s.deploy("2")
 	load.rate.Store(45)
+	load.burst.Store(2500) // so that there is always work, and what a replica gets done is known
 	s.await("held, with slots lent", func() (bool, string) {
 		qs := s.qs()
 		return qs.Status.Summary == v1alpha1.SummaryHeld && len(s.lentSlots()) > 0, string(qs.Status.Summary)

@@ -63,10 +63,11 @@ type point struct {
 	arrived, completed                    int64
 	hasInFlight, hasArrived, hasCompleted bool
 	// derived: completed is not told, but what is missing. A purge looks the same.
-	derived      bool
-	redelivered  int64
-	delivered    int64
-	hasDelivered bool
+	derived bool
+	// vain are the deliveries that completed nothing, modulo 2^32: only differences mean something. Where deliveries are not told, they
+	// are those that were repeated.
+	vain        uint32
+	redelivered int64
 	// readings before this one, and those of them and itself that did not tell what is in flight.
 	readings, silent uint32
 	// flight is the integral of what was in flight, in message-seconds, by straight lines between readings.
@@ -165,8 +166,9 @@ func pointOf(r queue.Reading) point {
 	if r.RedeliveredTotal != nil {
 		p.redelivered = *r.RedeliveredTotal
 	}
-	if r.DeliveredTotal != nil {
-		p.delivered, p.hasDelivered = *r.DeliveredTotal, true
+	p.vain = uint32(p.redelivered)
+	if r.DeliveredTotal != nil && p.hasCompleted {
+		p.vain = uint32(*r.DeliveredTotal - p.completed - p.inFlight)
 	}
 	switch {
 	case p.hasArrived && !p.hasCompleted && p.hasInFlight:
@@ -367,15 +369,10 @@ func (f *flow) redelivered() float64 {
 	return min(1, again/max(completed, again))
 }
 
-// repeated is how many deliveries between two readings were repeated because one completed nothing. Where all deliveries are counted, it is
-// at most those that completed nothing: what a restarted server kept is flagged as repeated though it was never in anyone's hands.
+// repeated is how many deliveries between two readings were repeated because one completed nothing. What a restarted server kept may be
+// flagged as repeated though nobody ever had it; so where all deliveries are counted, it is at most those that completed nothing.
 func repeated(from, to *point) float64 {
-	again := float64(to.redelivered) - float64(from.redelivered)
-	if !from.hasDelivered || !to.hasDelivered {
-		return again
-	}
-	delivered, completed := float64(to.delivered)-float64(from.delivered), float64(to.completed)-float64(from.completed)
-	return min(again, max(0, delivered-completed-(float64(to.inFlight)-float64(from.inFlight))))
+	return min(float64(to.redelivered)-float64(from.redelivered), float64(max(0, int32(to.vain-from.vain))))
 }
 
 // arrivalByAge is depth/age of a FIFO queue: what came within the last age seconds still waits.
