@@ -6,6 +6,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -86,14 +87,21 @@ func TestTour(t *testing.T) {
 // withArgument gives the operator an argument for the time of a test.
 func withArgument(t *testing.T, argument string) {
 	t.Helper()
-	change := func(patch string) {
-		mustKubectl(t, "-n", operatorNamespace, "patch", "deployment", "queuescaler", "--type=json", "-p", patch)
-		mustKubectl(t, "-n", operatorNamespace, "rollout", "status", "deployment/queuescaler", "--timeout=2m")
+	change := func(ctx context.Context, patch string) {
+		ctx, cancel := context.WithTimeout(ctx, within)
+		defer cancel()
+		for _, args := range [][]string{
+			{"patch", "deployment", "queuescaler", "--type=json", "-p", patch}, {"rollout", "status", "deployment/queuescaler", "--timeout=2m"},
+		} {
+			if _, err := kubectl(ctx, append([]string{"-n", operatorNamespace}, args...)...); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	last := strings.Count(mustKubectl(t, "-n", operatorNamespace, "get", "deployment", "queuescaler", "-o", `jsonpath={range .spec.template.spec.containers[0].args[*]}{"x"}{end}`), "x")
-	change(fmt.Sprintf(`[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": %q}]`, argument))
+	change(t.Context(), fmt.Sprintf(`[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": %q}]`, argument))
 	t.Cleanup(func() {
-		change(fmt.Sprintf(`[{"op": "test", "path": "/spec/template/spec/containers/0/args/%[1]d", "value": %[2]q}, {"op": "remove", "path": "/spec/template/spec/containers/0/args/%[1]d"}]`, last, argument))
+		change(context.Background(), fmt.Sprintf(`[{"op": "test", "path": "/spec/template/spec/containers/0/args/%[1]d", "value": %[2]q}, {"op": "remove", "path": "/spec/template/spec/containers/0/args/%[1]d"}]`, last, argument))
 	})
 }
 
