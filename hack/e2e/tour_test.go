@@ -59,7 +59,7 @@ func TestTour(t *testing.T) {
 		qs := s.qs()
 		return qs.Status.Summary == v1alpha1.SummaryHeld && len(s.lentSlots()) > 0, string(qs.Status.Summary)
 	})
-	w.show(s, "Hold", "A new revision rolls out, and more comes in than three pods can do. The Deployment is not scaled now: slots of the old revision help.", "get qs", "describe qs app")
+	w.show(s, "Hold", "A new revision rolls out, and more comes in than three pods can do. The Deployment is not scaled now: slots of the old revision help.", "get qs", "get qs app -o jsonpath={.status.decision.message}")
 	s.awaitProved(2)
 
 	s.deploy("3", "-work=250ms")
@@ -67,7 +67,7 @@ func TestTour(t *testing.T) {
 		qs := s.qs()
 		return qs.Status.Summary == v1alpha1.SummaryRegressed || s.rolledBack(), string(qs.Status.Summary)
 	})
-	w.show(s, "Roll back", "The next revision does less: 250 ms for each message instead of 100. Its pods are ready as ever. The operator has measured it, says so, and, because this QueueScaler has `onRegression: RollBack`, goes back by itself.", "get qs", "describe qs app")
+	w.show(s, "Roll back", "The next revision does less: 250 ms for each message instead of 100. Its pods are ready as ever. The operator has measured it, says so, and, because this QueueScaler has `onRegression: RollBack`, goes back by itself.", "get qs", "get qs app -o jsonpath={.status.diagnosis.message}")
 	s.await("rolled back", func() (bool, string) { return s.rolledBack() && s.isComplete(), fmt.Sprintf("%+v", s.target().Status) })
 	s.await("the objective met", func() (bool, string) {
 		for _, c := range s.qs().Status.Conditions {
