@@ -87,7 +87,23 @@ func TestResultsAddUp(t *testing.T) {
 			t.Errorf("the results do not have %q:\n%s", want, out.String())
 		}
 	}
-	if missing := strings.Join(all.Missing(), ", "); strings.Contains(missing, string(EtcdKilled)+":") || !strings.Contains(missing, "operator killed: 0 times of 4") {
-		t.Errorf("missing: %s", missing)
+	if got := strings.Join(all.Missing(), "; "); got != fmt.Sprintf("all faults: 3 times of %d", len(Plan(0, 0, length))*2) {
+		t.Errorf("missing: %s", got)
+	}
+}
+
+func TestAFaultThatIsKeptFromHappening(t *testing.T) {
+	var all Results
+	for round := range 8 {
+		faults := map[Fault]int{}
+		for _, in := range Plan(1, round, length) {
+			if in.Fault != EtcdKilled || round == 0 {
+				faults[in.Fault]++
+			}
+		}
+		all = append(all, Round{Seed: 1, Round: round, Faults: faults})
+	}
+	if got := strings.Join(all.Missing(), "; "); got != "etcd killed: 1 times of 8" {
+		t.Errorf("missing: %s", got)
 	}
 }

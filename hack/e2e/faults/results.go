@@ -117,18 +117,27 @@ func (r Results) Times() map[Fault]int {
 	return times
 }
 
-// Missing are the faults that happened never, or less than a quarter as often as was planned: then something keeps them from it.
+// Missing are the faults that happened less than a quarter as often as was planned, if that is often enough to tell: then something keeps
+// them from it. Of all together half have to happen.
 func (r Results) Missing() (out []string) {
+	const enough = 8
 	planned, times := map[Fault]int{}, r.Times()
+	all, made := 0, 0
 	for _, round := range r {
 		for _, in := range Plan(round.Seed, round.Round, 0) {
 			planned[in.Fault]++
+			all++
 		}
 	}
 	for _, entry := range Schedule {
-		if n := times[entry.Fault]; n == 0 && planned[entry.Fault] > 0 || 4*n < planned[entry.Fault] {
-			out = append(out, fmt.Sprintf("%s: %d times of %d", entry.Fault, n, planned[entry.Fault]))
+		n, of := times[entry.Fault], planned[entry.Fault]
+		made += n
+		if of >= enough && 4*n < of {
+			out = append(out, fmt.Sprintf("%s: %d times of %d", entry.Fault, n, of))
 		}
+	}
+	if 2*made < all {
+		out = append(out, fmt.Sprintf("all faults: %d times of %d", made, all))
 	}
 	return out
 }
