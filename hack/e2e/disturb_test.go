@@ -631,7 +631,7 @@ func (c *campaign) exhaust(_ context.Context, in faults.Injection) error {
 		return err
 	}
 	for end := time.Now().Add(makeWithin); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		if syscall.Kill(pid, 0) != nil {
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 			return nil
 		}
 	}

@@ -94,7 +94,10 @@ func TestWritesAreAnsweredWrites(t *testing.T) {
 
 // A reader may stop early.
 func TestWritesStop(t *testing.T) {
-	for w := range read(strings.Repeat(line("a", 1)+"\n", 3)) {
+	for w, err := range read(strings.Repeat(line("a", 1)+"\n", 3)) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if w.Name == "a" {
 			return
 		}

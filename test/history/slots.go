@@ -109,7 +109,7 @@ func (j *judge) soaked(w Write, pod *corev1.Pod, t *target, qs *scaler, unsure b
 	case unsure:
 	case digest == "" || digest != t.settled && !before:
 		j.breaks(LawSlots, w, "revision %s, which it runs, was never complete", revision)
-	case stay+wholeSeconds < qs.soak:
+	case stay+rounding < qs.soak:
 		j.breaks(LawSlots, w, "revision %s, which it runs, stayed for %s after it was complete; it soaks for %s", revision, stay.Round(time.Millisecond), qs.soak)
 	}
 }

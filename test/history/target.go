@@ -301,12 +301,12 @@ func (j *judge) released(w Write, t *target, qs *scaler) bool {
 		case r.Policy == v1alpha1.RolloutScaleUpOnly, r.ReleaseAfterMissedSeconds > 0:
 			return true
 		}
-		return w.Time.Sub(t.rollingSince)+wholeSeconds >= holdTimeout(s)
+		return w.Time.Sub(t.rollingSince)+rounding >= holdTimeout(s)
 	})
 }
 
-// wholeSeconds is by how much a time in an object may be too early.
-const wholeSeconds = 2 * time.Second
+// rounding is by how much a time in an object may be too early.
+const rounding = 2 * time.Second
 
 func (j *judge) scaleDown(w Write, qs *scaler, from, to int32) {
 	for _, blind := range j.Blind[w.Namespace] {

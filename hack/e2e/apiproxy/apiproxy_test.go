@@ -42,7 +42,8 @@ func (a *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func start(t *testing.T) (*apiServer, *Proxy, func(method, path string) (*http.Response, error)) {
+// start starts an API server, the proxy before it, and what serves that.
+func start(t *testing.T) (*apiServer, *Proxy, *httptest.Server) {
 	t.Helper()
 	a := &apiServer{lines: make(chan string), wrote: make(chan string, 9)}
 	behind := httptest.NewUnstartedServer(a)
@@ -60,13 +61,16 @@ func start(t *testing.T) (*apiServer, *Proxy, func(method, path string) (*http.R
 	front.EnableHTTP2 = true
 	front.StartTLS()
 	t.Cleanup(front.Close)
-	return a, p, func(method, path string) (*http.Response, error) {
-		r, err := http.NewRequestWithContext(t.Context(), method, front.URL+path, http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return front.Client().Do(r)
+	return a, p, front
+}
+
+func request(t *testing.T, front *httptest.Server, method, path string) (*http.Response, error) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, front.URL+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return front.Client().Do(r)
 }
 
 // lines are what a watch tells, until it ends.
@@ -106,8 +110,8 @@ const refusedPath = "/api/v1/namespaces/refused/pods/x"
 const podWatch = "/api/v1/namespaces/a/pods?watch=true&resourceVersion=7"
 
 func TestEventsAreHeldBack(t *testing.T) {
-	api, p, request := start(t)
-	watch, err := request(http.MethodGet, podWatch)
+	api, p, front := start(t)
+	watch, err := request(t, front, http.MethodGet, podWatch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,8 +138,8 @@ func TestEventsAreHeldBack(t *testing.T) {
 }
 
 func TestForgottenEventsAreNeverSeen(t *testing.T) {
-	api, p, request := start(t)
-	watch, err := request(http.MethodGet, podWatch)
+	api, p, front := start(t)
+	watch, err := request(t, front, http.MethodGet, podWatch)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +153,7 @@ func TestForgottenEventsAreNeverSeen(t *testing.T) {
 		t.Errorf("told %q, want the end", got)
 	}
 	for _, want := range []int{http.StatusGone, http.StatusOK} {
-		again, err := request(http.MethodGet, podWatch)
+		again, err := request(t, front, http.MethodGet, podWatch)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -162,19 +166,19 @@ func TestForgottenEventsAreNeverSeen(t *testing.T) {
 
 func TestStrike(t *testing.T) {
 	for _, after := range []bool{false, true} {
-		api, p, request := start(t)
+		api, p, front := start(t)
 		struck := make(chan string, 1)
 		strike := &Strike{After: after, Do: func(ip string) { struck <- ip }}
 		p.StrikeAtWrite(strike)
 		for _, unmeant := range []string{"/api/v1/namespaces/a/pods/x/status", "/apis/coordination.k8s.io/v1/namespaces/a/leases/x"} {
-			answer, err := request(http.MethodPut, unmeant)
+			answer, err := request(t, front, http.MethodPut, unmeant)
 			if err != nil {
 				t.Fatal(err)
 			}
 			answer.Body.Close()
 			next(t, api.wrote)
 		}
-		if answer, err := request(http.MethodPatch, "/api/v1/namespaces/a/pods/x"); err == nil {
+		if answer, err := request(t, front, http.MethodPatch, "/api/v1/namespaces/a/pods/x"); err == nil {
 			answer.Body.Close()
 			t.Errorf("the answer arrived: %s", answer.Status)
 		}
@@ -192,11 +196,11 @@ func TestStrike(t *testing.T) {
 
 // A write that was not made is none to strike after: the next one is.
 func TestStrikeAfterAWriteThatWasMade(t *testing.T) {
-	_, p, request := start(t)
+	_, p, front := start(t)
 	struck := make(chan string, 1)
 	strike := &Strike{Status: true, After: true, Do: func(ip string) { struck <- ip }}
 	p.StrikeAtWrite(strike)
-	answer, err := request(http.MethodPatch, refusedPath+"/status")
+	answer, err := request(t, front, http.MethodPatch, refusedPath+"/status")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,7 +208,7 @@ func TestStrikeAfterAWriteThatWasMade(t *testing.T) {
 	if answer.StatusCode != http.StatusConflict || len(struck) > 0 {
 		t.Errorf("answered with %s, struck %d times", answer.Status, len(struck))
 	}
-	if answer, err := request(http.MethodPatch, "/apis/capacity.queuescaler.io/v1alpha1/namespaces/a/queuescalers/x/status"); err == nil {
+	if answer, err := request(t, front, http.MethodPatch, "/apis/capacity.queuescaler.io/v1alpha1/namespaces/a/queuescalers/x/status"); err == nil {
 		answer.Body.Close()
 		t.Errorf("the answer arrived: %s", answer.Status)
 	}
