@@ -86,9 +86,10 @@ func turnedOf(old, status *capacityv1alpha1.QueueScalerStatus) []event {
 	return events
 }
 
-// beganWithoutPlan: a rollout begins, and nobody wrote down how to undo it.
+// beganWithoutPlan: a rollout begins, and nobody wrote down how to undo it. A rollback is what a plan is for, and needs none.
 func beganWithoutPlan(seen *decision.Observation, status *capacityv1alpha1.QueueScalerStatus) bool {
 	const kind = capacityv1alpha1.ConditionRolloutInProgress
-	return seen.Target != nil && decision.RollbackPlan(seen) == "" &&
+	back := status.Rollout != nil && status.Rollout.State == capacityv1alpha1.RolloutRollingBack
+	return seen.Target != nil && !back && decision.RollbackPlan(seen) == "" &&
 		meta.IsStatusConditionFalse(seen.QueueScaler.Status.Conditions, kind) && meta.IsStatusConditionTrue(status.Conditions, kind)
 }

@@ -25,8 +25,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -87,7 +89,6 @@ func TestFaults(t *testing.T) {
 
 // campaign is what is disturbed, and what disturbs it.
 type campaign struct {
-	*testing.T
 	*disturber
 	lines []*line
 	// share is how many messages each of the lines gets in a round.
@@ -117,7 +118,7 @@ type line struct {
 // begin makes an operator that can be disturbed, and a line for each gate.
 func begin(t *testing.T, rounds int) *campaign {
 	t.Helper()
-	c := &campaign{T: t, disturber: newDisturber(t), share: map[*line]int{}, calm: map[*line][]string{}, known: map[string]bool{}}
+	c := &campaign{disturber: newDisturber(t), share: map[*line]int{}, calm: map[*line][]string{}, known: map[string]bool{}}
 	for _, k := range []struct {
 		name    string
 		start   brokers.Start
@@ -279,10 +280,11 @@ func (l *line) state() []string {
 	for _, kind := range []string{
 		v1alpha1.ConditionAbleToScale, v1alpha1.ConditionScalingActive, v1alpha1.ConditionRolloutInProgress, v1alpha1.ConditionStandbyReady,
 	} {
-		out = append(out, fmt.Sprintf("%s: %s", kind, statusOf(qs, kind)))
+		status := ptr.Deref(meta.FindStatusCondition(qs.Status.Conditions, kind), metav1.Condition{}).Status
+		out = append(out, fmt.Sprintf("%s: %s", kind, status))
 	}
 	for _, kind := range []string{v1alpha1.ConditionThroughputRegressed, v1alpha1.ConditionRollbackAdvised} {
-		if statusOf(qs, kind) == metav1.ConditionTrue { // there may be no evidence yet
+		if meta.IsStatusConditionTrue(qs.Status.Conditions, kind) { // there may be no evidence yet
 			out = append(out, kind)
 		}
 	}
@@ -311,15 +313,6 @@ func (l *line) state() []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-func statusOf(qs *v1alpha1.QueueScaler, kind string) metav1.ConditionStatus {
-	for _, x := range qs.Status.Conditions {
-		if x.Type == kind {
-			return x.Status
-		}
-	}
-	return ""
 }
 
 // revisionOf is the number of the revision that people rolled out.
@@ -437,17 +430,9 @@ func (l *line) keep(revision int) {
 }
 
 func (l *line) apply(ctx context.Context, revision int, args []string) error {
-	patch := fmt.Sprintf(`{"spec":{"template":{"spec":{"containers":[{"name":"worker","args":["%s"],"env":[{"name":"REVISION","value":"%d"}]}]}}}}`,
-		strings.Join(slices.Concat(l.args, args), `","`), revision)
-	return insist(ctx, func(ctx context.Context) error {
-		return shared.client.Patch(ctx, l.named(), client.RawPatch("application/strategic-merge-patch+json", []byte(patch)))
-	})
-}
-
-func (l *line) named() *appsv1.Deployment {
-	d := &appsv1.Deployment{}
-	d.Namespace, d.Name = l.namespace, app
-	return d
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: app}}
+	patch := client.RawPatch(types.StrategicMergePatchType, []byte(revisionPatch(slices.Concat(l.args, args), revision)))
+	return insist(ctx, func(ctx context.Context) error { return shared.client.Patch(ctx, d.DeepCopy(), patch) })
 }
 
 // insist asks again until the API server answers; it may be away.

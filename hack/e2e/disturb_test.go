@@ -30,6 +30,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -178,7 +179,7 @@ func (d *disturber) nft(commands ...string) {
 // cutOff drops all packets to and from these ports for a while.
 func (d *disturber) cutOff(lasts time.Duration, ports ...string) {
 	d.change(+1, ports)
-	time.Sleep(lasts)
+	d.goOn(lasts)
 	d.change(-1, ports)
 }
 
@@ -260,6 +261,12 @@ func holder(ctx context.Context) (string, error) {
 	err := shared.client.Get(ctx, client.ObjectKey{Namespace: operatorNamespace, Name: "queuescaler.capacity.queuescaler.io"}, &lease)
 	pod, _, _ := strings.Cut(ptr.Deref(lease.Spec.HolderIdentity, ""), "_")
 	return pod, err
+}
+
+// anotherLeads says whether another pod than this one leads.
+func anotherLeads(ctx context.Context, than string) bool {
+	now, err := holder(ctx)
+	return err == nil && now != than
 }
 
 // operators are its processes, without one that is paused.
@@ -347,10 +354,24 @@ const makeWithin = 40 * time.Second
 
 // insistOn makes a fault, and tries again: the operator or the API server may just be away, because of another one.
 func (c *campaign) insistOn(inflict maker, in faults.Injection) error {
-	for end := time.Now().Add(makeWithin); ; time.Sleep(time.Second) {
-		if err := inflict(c.Context(), in); err == nil || time.Now().After(end) {
-			return err
-		}
+	var last error
+	c.sees(makeWithin, func() bool {
+		last = inflict(c.Context(), in)
+		return last == nil
+	})
+	return last
+}
+
+// sees waits until something holds, and says whether it did in time.
+func (d *disturber) sees(within time.Duration, holds func() bool) bool {
+	return wait.PollUntilContextTimeout(d.Context(), time.Second, within, true, func(context.Context) (bool, error) { return holds(), nil }) == nil
+}
+
+// goOn lets a fault last: time is all that there is to wait for.
+func (d *disturber) goOn(lasts time.Duration) {
+	select {
+	case <-time.After(lasts):
+	case <-d.Context().Done():
 	}
 }
 
@@ -431,14 +452,14 @@ func (c *campaign) makers() map[faults.Fault]maker {
 			return c.cutOffQueues(in, c.apiPort)
 		},
 		faults.EventsLate: func(_ context.Context, in faults.Injection) error {
-			return holdBack(c.proxy.Hold(), in.Lasts, (*apiproxy.Hold).Release)
+			return c.holdBack(c.proxy.Hold(), in.Lasts, (*apiproxy.Hold).Release)
 		},
 		faults.EventsOfOneLate: func(_ context.Context, in faults.Injection) error {
 			all := []string{"pods", "replicasets", "deployments", "queuescalers"}
-			return holdBack(c.proxy.Hold(all[in.Choice.IntN(len(all))]), in.Lasts, (*apiproxy.Hold).Release)
+			return c.holdBack(c.proxy.Hold(all[in.Choice.IntN(len(all))]), in.Lasts, (*apiproxy.Hold).Release)
 		},
 		faults.EventsNeverSeen: func(_ context.Context, in faults.Injection) error {
-			return holdBack(c.proxy.Hold(), in.Lasts, (*apiproxy.Hold).Forget)
+			return c.holdBack(c.proxy.Hold(), in.Lasts, (*apiproxy.Hold).Forget)
 		},
 		faults.APIServerKilled:   func(ctx context.Context, _ faults.Injection) error { return c.killPart(ctx, "kube-apiserver") },
 		faults.EtcdKilled:        func(ctx context.Context, _ faults.Injection) error { return c.killPart(ctx, "etcd") },
@@ -470,12 +491,10 @@ func (c *campaign) endLeader(ctx context.Context, _ faults.Injection) error {
 	if err := shared.client.Delete(ctx, pod); err != nil {
 		return err
 	}
-	for end := time.Now().Add(makeWithin); time.Now().Before(end); time.Sleep(time.Second) {
-		if now, err := holder(ctx); err == nil && now != name {
-			return nil
-		}
+	if !c.sees(makeWithin, func() bool { return anotherLeads(ctx, name) }) {
+		return errors.New("nobody else led then")
 	}
-	return errors.New("nobody else led then")
+	return nil
 }
 
 // pauseLeader stops the process that leads until another one does, which is after its lease of 15 s. When it goes on it believes for a moment
@@ -494,11 +513,7 @@ func (c *campaign) pauseLeader(ctx context.Context, in faults.Injection) error {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return err
 	}
-	changed := false
-	for end := time.Now().Add(in.Lasts + makeWithin/2); !changed && time.Now().Before(end); time.Sleep(time.Second) {
-		now, err := holder(ctx)
-		changed = err == nil && now != paused
-	}
+	changed := c.sees(in.Lasts+makeWithin/2, func() bool { return anotherLeads(ctx, paused) })
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		return err
 	}
@@ -517,7 +532,7 @@ func (c *campaign) setClock(_ context.Context, in faults.Injection) error {
 	if err != nil {
 		return err
 	}
-	time.Sleep(in.Lasts)
+	c.goOn(in.Lasts)
 	for _, pid := range all {
 		_ = syscall.Kill(pid, syscall.SIGHUP) // it may have ended
 	}
@@ -544,8 +559,8 @@ func blind(l *line, since time.Time) {
 	shared.blind[l.namespace] = append(shared.blind[l.namespace], history.BlindWithout(history.Interval{From: since, To: time.Now()}, time.Second))
 }
 
-func holdBack(h *apiproxy.Hold, lasts time.Duration, end func(*apiproxy.Hold)) error {
-	time.Sleep(lasts)
+func (d *disturber) holdBack(h *apiproxy.Hold, lasts time.Duration, end func(*apiproxy.Hold)) error {
+	d.goOn(lasts)
 	held := h.Held()
 	end(h)
 	if held == 0 {
@@ -577,17 +592,14 @@ func (c *campaign) killBroker(_ context.Context, in faults.Injection) error {
 	l := c.one(in)
 	began := time.Now()
 	l.broker.Kill()
-	time.Sleep(in.Lasts)
-	err := l.broker.Restart()
-	for range 5 { // its port may have been taken for a moment
-		if err == nil {
-			break
-		}
-		time.Sleep(time.Second)
+	c.goOn(in.Lasts)
+	var err error
+	back := c.sees(makeWithin, func() bool { // its port may be taken for a moment
 		err = l.broker.Restart()
-	}
+		return err == nil
+	})
 	blind(l, began)
-	if err != nil {
+	if !back {
 		c.Errorf("%s: %v", l.name, err)
 	}
 	return nil // not again
@@ -600,13 +612,13 @@ func (c *campaign) stopKubelet(ctx context.Context, in faults.Injection) error {
 	if _, err := localcluster(ctx, "node", "stop", realNode); err != nil {
 		return err
 	}
-	began, noticed := time.Now(), false
-	for ; time.Since(began) < in.Lasts || !noticed && time.Since(began) < makeWithin; time.Sleep(time.Second) {
+	began := time.Now()
+	noticed := c.sees(makeWithin, func() bool {
 		var node corev1.Node
-		if err := shared.client.Get(ctx, client.ObjectKey{Name: realNode}, &node); err == nil {
-			noticed = noticed || !hasCondition(node.Status.Conditions, corev1.NodeReady, corev1.ConditionTrue)
-		}
-	}
+		err := shared.client.Get(ctx, client.ObjectKey{Name: realNode}, &node)
+		return err == nil && !hasCondition(node.Status.Conditions, corev1.NodeReady, corev1.ConditionTrue)
+	})
+	c.goOn(in.Lasts - time.Since(began))
 	if _, err := localcluster(ctx, "node", "start", realNode); err != nil {
 		c.Error(err)
 	}
@@ -630,12 +642,10 @@ func (c *campaign) exhaust(_ context.Context, in faults.Injection) error {
 	if err := syscall.Kill(pid, syscall.SIGUSR1); err != nil {
 		return err
 	}
-	for end := time.Now().Add(makeWithin); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			return nil
-		}
+	if !c.sees(makeWithin, func() bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }) {
+		return errors.New("the process lives on")
 	}
-	return errors.New("the process lives on")
+	return nil
 }
 
 // deletePod deletes a pod, half of the times without letting it finish.
@@ -671,7 +681,7 @@ func (c *campaign) rollBad(args ...string) maker {
 		if _, err := l.roll(ctx, args...); err != nil {
 			return err
 		}
-		time.Sleep(in.Lasts)
+		c.goOn(in.Lasts)
 		return l.undo(ctx)
 	}
 }

@@ -130,8 +130,7 @@ func (s *shop) awaitTarget(n int32) {
 	s.Helper()
 	s.await(fmt.Sprintf("%d replicas available", n), func() (bool, string) {
 		d := s.target()
-		return *d.Spec.Replicas == n && d.Status.AvailableReplicas == n && d.Status.UpdatedReplicas == n && d.Status.Replicas == n &&
-			d.Status.ObservedGeneration == d.Generation, fmt.Sprintf("%d wanted, %+v", *d.Spec.Replicas, d.Status)
+		return *d.Spec.Replicas == n && complete(d), fmt.Sprintf("%d wanted, %+v", *d.Spec.Replicas, d.Status)
 	})
 }
 

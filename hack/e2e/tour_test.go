@@ -17,6 +17,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/ptr"
 
 	"github.com/queuescaler/queuescaler/api/v1alpha1"
@@ -48,11 +49,12 @@ func TestTour(t *testing.T) {
 
 	s.await("slots returned", func() (bool, string) { return len(s.lentSlots()) == 0, string(s.qs().Status.Summary) })
 	w.show(s, "Return", "The Deployment's own pods are there. The slots drain and end; new ones take their place.", "get qs", "get pods -L capacity.queuescaler.io/role")
-	s.await("3 replicas, and warm slots", func() (bool, string) {
-		return s.isComplete() && *s.target().Spec.Replicas == 3 && ptr.Deref(s.qs().Status.Standby.Warm, 0) == 2, string(s.qs().Status.Summary)
+	s.awaitTarget(3)
+	s.await("warm slots", func() (bool, string) {
+		return ptr.Deref(s.qs().Status.Standby.Warm, 0) == 2, string(s.qs().Status.Summary)
 	})
 
-	s.deploy("2")
+	s.deploy(2)
 	load.rate.Store(45)
 	load.burst.Store(2500) // so that there is always work, and what a replica gets done is known
 	s.await("held, with slots lent", func() (bool, string) {
@@ -62,20 +64,18 @@ func TestTour(t *testing.T) {
 	w.show(s, "Hold", "A new revision rolls out, and more comes in than three pods can do. The Deployment is not scaled now: slots of the old revision help.", "get qs", "get qs app -o jsonpath={.status.decision.message}")
 	s.awaitProved(2)
 
-	s.deploy("3", "-work=250ms")
+	s.deploy(3, "-work=250ms")
 	s.await("regressed", func() (bool, string) {
 		qs := s.qs()
 		return qs.Status.Summary == v1alpha1.SummaryRegressed || s.rolledBack(), string(qs.Status.Summary)
 	})
 	w.show(s, "Roll back", "The next revision does less: 250 ms for each message instead of 100. Its pods are ready as ever. The operator has measured it, says so, and, because this QueueScaler has `onRegression: RollBack`, goes back by itself.", "get qs", "get qs app -o jsonpath={.status.diagnosis.message}")
-	s.await("rolled back", func() (bool, string) { return s.rolledBack() && s.isComplete(), fmt.Sprintf("%+v", s.target().Status) })
+	s.await("rolled back", func() (bool, string) {
+		return s.rolledBack() && complete(s.target()), fmt.Sprintf("%+v", s.target().Status)
+	})
 	s.await("the objective met", func() (bool, string) {
-		for _, c := range s.qs().Status.Conditions {
-			if c.Type == v1alpha1.ConditionObjectiveMet {
-				return c.Status == "True", c.Message
-			}
-		}
-		return false, "not said"
+		qs := s.qs()
+		return meta.IsStatusConditionTrue(qs.Status.Conditions, v1alpha1.ConditionObjectiveMet), string(qs.Status.Summary)
 	})
 	w.show(s, "Cured", "", "get qs", "get events --sort-by=.metadata.creationTimestamp --field-selector involvedObject.kind=QueueScaler -o custom-columns=REASON:.reason,NOTE:.message")
 	load.stop()
@@ -137,15 +137,20 @@ func (f *flow) stop() {
 }
 
 // deploy rolls out a revision with these arguments added.
-func (s *shop) deploy(revision string, more ...string) {
+func (s *shop) deploy(revision int, more ...string) {
 	s.Helper()
 	arguments := slices.Concat(s.target().Spec.Template.Spec.Containers[0].Args, more)
-	mustKubectl(s.T, "-n", s.namespace, "patch", "deployment", app, "-p", fmt.Sprintf(
-		`{"spec":{"template":{"spec":{"containers":[{"name":"worker","args":["%s"],"env":[{"name":"REVISION","value":"%s"}]}]}}}}`, strings.Join(arguments, `","`), revision))
+	mustKubectl(s.T, "-n", s.namespace, "patch", "deployment", app, "-p", revisionPatch(arguments, revision))
 }
 
-func (s *shop) isComplete() bool {
-	d := s.target()
+// revisionPatch is a patch that gives the target another template.
+func revisionPatch(args []string, revision int) string {
+	return fmt.Sprintf(`{"spec":{"template":{"spec":{"containers":[{"name":"worker","args":["%s"],"env":[{"name":"REVISION","value":"%d"}]}]}}}}`,
+		strings.Join(args, `","`), revision)
+}
+
+// complete is what kubectl rollout status waits for.
+func complete(d *appsv1.Deployment) bool {
 	n := *d.Spec.Replicas
 	return d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas == n && d.Status.Replicas == n && d.Status.AvailableReplicas == n
 }

@@ -7,7 +7,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
-	"unsafe"
+
+	"github.com/queuescaler/queuescaler/test/setclock"
 )
 
 // TestWindow compares the window with one that remembers everything: never less safe, and no more than 1/60 later.
@@ -205,7 +206,7 @@ func TestClockJumps(t *testing.T) {
 			for second := range 310 {
 				now := began.Add(time.Duration(400+second) * time.Second)
 				if second >= 100 {
-					now = wallJump(now, jump)
+					now = setclock.Jump(now, jump)
 				}
 				var plan Plan
 				plan, m = Decide(now, p, o, m)
@@ -240,15 +241,4 @@ func TestClockGoesBackUnnoticed(t *testing.T) {
 		}
 	}
 	t.Error("not scaled down after 310 s")
-}
-
-// wallJump moves the wall clock of t and leaves its monotonic part: what time.Now returns after somebody set the clock.
-func wallJump(t time.Time, d time.Duration) time.Time {
-	t = t.Add(d)
-	(*struct {
-		wall uint64
-		ext  int64
-		loc  *time.Location
-	})(unsafe.Pointer(&t)).ext -= int64(d)
-	return t
 }

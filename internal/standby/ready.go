@@ -68,18 +68,11 @@ func (p *planner) trouble() (reason, message string) {
 	if s, n := p.worst(isFailing); s != nil {
 		return v1alpha1.ReasonSlotsFailing, failure(s, n)
 	}
-	unschedulable := func(s *Slot) bool {
-		if s.UnschedulableSince.IsZero() {
-			return false
-		}
-		waited := elapsed(p.now, s.UnschedulableSince)
-		if waited < unschedulableFor {
-			p.again(p.now.Add(unschedulableFor - waited)) // nothing else may happen until it is to be told
-		}
-		return waited >= unschedulableFor
-	}
-	if s, n := p.worst(unschedulable); s != nil {
+	if s, n := p.worst(func(s *Slot) bool { return p.noNodeFor(s) >= unschedulableFor }); s != nil {
 		return v1alpha1.ReasonSlotsUnschedulable, noNode(s, n)
+	}
+	if s, _ := p.worst(func(s *Slot) bool { return !s.UnschedulableSince.IsZero() }); s != nil {
+		p.again(p.now.Add(unschedulableFor - p.noNodeFor(s))) // nothing else may happen until it is to be told
 	}
 	return "", ""
 }
@@ -177,6 +170,14 @@ func (p *planner) worst(is func(*Slot) bool) (first *Slot, n int) {
 		}
 	}
 	return first, n
+}
+
+// noNodeFor is how long a slot has been unschedulable; 0 if it is not.
+func (p *planner) noNodeFor(s *Slot) time.Duration {
+	if s.UnschedulableSince.IsZero() {
+		return 0
+	}
+	return elapsed(p.now, s.UnschedulableSince)
 }
 
 func isFailing(s *Slot) bool { return s.Failing != "" }

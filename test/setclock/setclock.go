@@ -42,13 +42,13 @@ func OnSignals() *Clock {
 func (c *Clock) Set(ahead time.Duration) { c.by.Store(int64(ahead)) }
 
 // Now has the wall clock as it was set, and the monotonic one as it is.
-func (c *Clock) Now() time.Time { return jumped(time.Now(), time.Duration(c.by.Load())) }
+func (c *Clock) Now() time.Time { return Jump(time.Now(), time.Duration(c.by.Load())) }
 
 // Since is the time that really passed, for a t of this clock.
 func (c *Clock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
 
-// jumped moves the wall clock of t, and not its monotonic one.
-func jumped(t time.Time, d time.Duration) time.Time {
+// Jump moves the wall clock of t, and not its monotonic one: what time.Now returns after somebody set the clock.
+func Jump(t time.Time, d time.Duration) time.Time {
 	t = t.Add(d)
 	(*struct {
 		wall uint64
