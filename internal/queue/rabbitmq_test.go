@@ -193,6 +193,10 @@ func TestRabbitMQKeepsMessagesOverARestart(t *testing.T) {
 	for range 3 {
 		manage(t, "POST", "exchanges/%2F/amq.default/publish", `{"properties":{"delivery_mode":2},"routing_key":"kept","payload":"m","payload_encoding":"string"}`)
 	}
+	// A queue's declaration is written to the disk some seconds later; a server that is killed before forgets the queue.
+	if err := rabbit.Control("rabbitmqctl", "eval", "ok = disk_log:sync(latest_log)."); err != nil {
+		t.Fatal(err)
+	}
 	rabbit.Stop()
 	if err := rabbit.Start(); err != nil {
 		t.Fatal(err)
