@@ -17,18 +17,19 @@ import (
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/decision"
+	"github.com/queuescaler/queuescaler/internal/standby"
 )
 
-// podsEvery is how often the pods of one target are listed at most, while some are unavailable.
+// podsEvery is how often the pods of one target are listed at most, while some are unavailable, and once more before slots give way to them.
 const podsEvery = 10 * time.Second
 
-// decision.PodTrouble lists the target's pods live, because only slots are cached, and only while some are unavailable.
+// podTrouble lists the target's pods live, because only slots are cached, and only while some are unavailable.
 func (r *QueueScalerReconciler) podTrouble(ctx context.Context, now time.Time, d *appsv1.Deployment, s *scaler) (decision.PodTrouble, error) {
 	if d.Status.UnavailableReplicas == 0 && d.Status.AvailableReplicas >= decision.ReplicasOf(d) {
 		s.trouble, s.troubleAt = decision.PodTrouble{}, time.Time{}
 		return s.trouble, nil
 	}
-	if !s.troubleAt.IsZero() && now.Sub(s.troubleAt) < podsEvery && now.After(s.troubleAt) {
+	if s.troubleFresh(now) {
 		return s.trouble, nil
 	}
 	pods, err := r.targetPods(ctx, d)
@@ -37,6 +38,16 @@ func (r *QueueScalerReconciler) podTrouble(ctx context.Context, now time.Time, d
 	}
 	s.trouble, s.troubleAt = decision.TroubleOf(d, pods), now
 	return s.trouble, nil
+}
+
+// troubleFresh reports whether what the pods told before is still good enough. It is not when slots would give way to a pod for its sake: the
+// pod may have found a node since.
+func (s *scaler) troubleFresh(now time.Time) bool {
+	if !now.After(s.troubleAt) || now.Sub(s.troubleAt) >= podsEvery {
+		return false
+	}
+	slotsGiveWay := s.trouble.Unschedulable.Add(standby.UnschedulableFor)
+	return s.trouble.Unschedulable.IsZero() || now.Before(slotsGiveWay) || !s.troubleAt.Before(slotsGiveWay)
 }
 
 // targetPods lists the target's pods live, at most 500 of them, without slots.

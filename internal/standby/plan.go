@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// unschedulableFor is how long a pod of the target may be unschedulable until idle slots give way.
-	unschedulableFor = 10 * time.Second
+	// UnschedulableFor is how long a pod of the target may be unschedulable until idle slots give way.
+	UnschedulableFor = 10 * time.Second
 	// refillPause is how long released slots are not made again.
 	refillPause = 5 * time.Minute
 	// failingFor is how old the pod of an idle slot gets whose containers do not run, until the slot is made anew: perhaps

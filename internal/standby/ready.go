@@ -68,11 +68,11 @@ func (p *planner) trouble() (reason, message string) {
 	if s, n := p.worst(isFailing); s != nil {
 		return v1alpha1.ReasonSlotsFailing, failure(s, n)
 	}
-	if s, n := p.worst(func(s *Slot) bool { return p.noNodeFor(s) >= unschedulableFor }); s != nil {
+	if s, n := p.worst(func(s *Slot) bool { return p.noNodeFor(s) >= UnschedulableFor }); s != nil {
 		return v1alpha1.ReasonSlotsUnschedulable, noNode(s, n)
 	}
 	if s, _ := p.worst(func(s *Slot) bool { return !s.UnschedulableSince.IsZero() }); s != nil {
-		p.again(p.now.Add(unschedulableFor - p.noNodeFor(s))) // nothing else may happen until it is to be told
+		p.again(p.now.Add(UnschedulableFor - p.noNodeFor(s))) // nothing else may happen until it is to be told
 	}
 	return "", ""
 }

@@ -28,8 +28,8 @@ func (p *planner) pressure() {
 		}
 		return
 	}
-	if waited := elapsed(p.now, p.in.UnschedulableSince); !p.in.QuotaFailure && waited < unschedulableFor {
-		p.again(p.now.Add(unschedulableFor - waited))
+	if waited := elapsed(p.now, p.in.UnschedulableSince); !p.in.QuotaFailure && waited < UnschedulableFor {
+		p.again(p.now.Add(UnschedulableFor - waited))
 		return
 	}
 	if p.in.RefillAfter.Sub(p.now) < refillPause-time.Minute {
