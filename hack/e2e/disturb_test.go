@@ -349,13 +349,17 @@ func at(ip string) (int, error) {
 	return 0, fmt.Errorf("no operator has the address %s", ip)
 }
 
-// makeWithin is how long it is tried to make a fault.
-const makeWithin = 40 * time.Second
+const (
+	// makeWithin is how long it takes at most until a fault shows, or is over.
+	makeWithin = 40 * time.Second
+	// insistFor is how long a fault that could not be made is tried again.
+	insistFor = 2*makeWithin + 10*time.Second
+)
 
 // insistOn makes a fault, and tries again: the operator or the API server may just be away, because of another one.
 func (c *campaign) insistOn(inflict maker, in faults.Injection) error {
 	var last error
-	c.sees(makeWithin, func() bool {
+	c.sees(insistFor, func() bool {
 		last = inflict(c.Context(), in)
 		return last == nil
 	})

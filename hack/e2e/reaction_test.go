@@ -103,28 +103,27 @@ func most(x []float64) float64 {
 // TestReaction measures what a pool is for, for each queue and gate side by side with the same Deployment without one.
 func TestReaction(t *testing.T) {
 	var measured reactions
+	slow := args("-warm-up=" + warmUp.String())
 	t.Run("Of", func(t *testing.T) {
 		for _, k := range []struct {
 			name  string
 			start brokers.Start
 		}{{"Redis", brokers.Redis}, {"RabbitMQ", brokers.RabbitMQ}, {"NATS", shared.nats}} {
 			for _, pool := range []bool{true, false} {
-				t.Run(k.name+"File"+map[bool]string{true: "", false: "Cold"}[pool], func(t *testing.T) {
+				t.Run(k.name+"File"+nameOf(pool), func(t *testing.T) {
 					t.Parallel()
 					s := newShop(t, k.start, burst*rounds)
-					s.open(s.consumer(true, args("-warm-up="+warmUp.String())), s.scaler(slotsOf(pool), v1alpha1.GateFile))
+					s.open(s.consumer(true, slow), s.scaler(slotsOf(pool), v1alpha1.GateFile))
 					s.react(&measured, k.name, "File", pool)
 				})
+				t.Run(k.name+"Service"+nameOf(pool), func(t *testing.T) {
+					t.Parallel()
+					s := newShop(t, k.start, burst*rounds)
+					s.dispatch(8)
+					s.open(s.service(slow), s.scaler(slotsOf(pool), v1alpha1.GateService))
+					s.react(&measured, k.name, "Service", pool)
+				})
 			}
-		}
-		for _, pool := range []bool{true, false} {
-			t.Run("RedisService"+map[bool]string{true: "", false: "Cold"}[pool], func(t *testing.T) {
-				t.Parallel()
-				s := newShop(t, brokers.Redis, burst*rounds)
-				s.dispatch(8)
-				s.open(s.service(args("-warm-up="+warmUp.String())), s.scaler(slotsOf(pool), v1alpha1.GateService))
-				s.react(&measured, "Redis", "Service", pool)
-			})
 		}
 	})
 	measured.print(t)
@@ -136,6 +135,13 @@ func TestReaction(t *testing.T) {
 			t.Errorf("%s by %s gains nothing from its pool", x.Queue, x.Gate)
 		}
 	}
+}
+
+func nameOf(pool bool) string {
+	if pool {
+		return ""
+	}
+	return "Cold"
 }
 
 func slotsOf(pool bool) int32 {

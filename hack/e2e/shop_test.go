@@ -42,6 +42,8 @@ const (
 	// drainsIn is the objective, and perSecond what one pod is said to complete.
 	drainsIn  = 10
 	perSecond = 10
+	// grace is the pods' own time to end.
+	grace = 20 * time.Second
 )
 
 // shop is one test's namespace, with a queue, its server and a ledger.
@@ -54,6 +56,7 @@ type shop struct {
 	ledgerURL string
 	next      uint32 // message to send
 	slots     int32  // of the pool
+	gate      v1alpha1.Gate
 	patience  time.Duration
 }
 
@@ -151,7 +154,7 @@ func (s *shop) deployment(args []string, annotations map[string]string, change .
 				ObjectMeta: metav1.ObjectMeta{Labels: labels, Annotations: annotations},
 				Spec: corev1.PodSpec{
 					AutomountServiceAccountToken:  ptr.To(false),
-					TerminationGracePeriodSeconds: ptr.To(int64(20)),
+					TerminationGracePeriodSeconds: ptr.To(int64(grace / time.Second)),
 					SecurityContext: &corev1.PodSecurityContext{
 						RunAsNonRoot: ptr.To(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 					},
@@ -235,7 +238,7 @@ func (s *shop) prepare(d *appsv1.Deployment, qs *v1alpha1.QueueScaler) {
 	s.create(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "broker"}, StringData: secret})
 	s.create(d)
 	s.create(qs)
-	s.slots = qs.Spec.Standby.Replicas
+	s.slots, s.gate = qs.Spec.Standby.Replicas, qs.Spec.Standby.Gate
 }
 
 // awaitCalm waits until the queue is empty, as few replicas as possible are available, and the whole pool is warm.
@@ -358,7 +361,7 @@ func (s *shop) tookOnlyWhatItMay() {
 	for uid, intervals := range slots {
 		lent[uid], times = []ledger.Interval{}, times+len(intervals)
 		for _, i := range intervals {
-			lent[uid] = append(lent[uid], ledger.Interval{Start: i.From, End: i.To.Add(leaveWithin)})
+			lent[uid] = append(lent[uid], ledger.Interval{Start: i.From, End: i.To.Add(s.leaveWithin())})
 		}
 	}
 	for _, take := range s.book.TakenWhileNotLent(lent) {
@@ -370,5 +373,13 @@ func (s *shop) tookOnlyWhatItMay() {
 	s.Logf("%d slots, which were lent %d times", len(lent), times)
 }
 
-// leaveWithin is how long a slot may still take after its return: the role file, the endpoints and SIGTERM take a moment.
-const leaveWithin = 5 * time.Second
+// leaveWithin is how long a slot may still take after its return: the role file, the endpoints and SIGTERM take a moment. One of gate Prepared
+// may be returned just while its program is started. The first program of a container ignores a SIGTERM that comes before it handles it, and works
+// on until its grace period is over.
+func (s *shop) leaveWithin() time.Duration {
+	const moment = 5 * time.Second
+	if s.gate == v1alpha1.GatePrepared {
+		return grace + moment
+	}
+	return moment
+}
