@@ -65,12 +65,13 @@ func TestTour(t *testing.T) {
 	s.awaitProved(2)
 
 	s.deploy(3, "-work=250ms")
-	s.await("regressed", func() (bool, string) {
-		qs := s.qs()
-		return qs.Status.Summary == v1alpha1.SummaryRegressed || s.rolledBack(), string(qs.Status.Summary)
-	})
-	w.show(s, "Roll back", "The next revision does less: 250 ms for each message instead of 100. Its pods are ready as ever. The operator has measured it, says so, and, because this QueueScaler has `onRegression: RollBack`, goes back by itself.", "get qs", "get qs app -o jsonpath={.status.diagnosis.message}")
+	const rolledBack = "reason=" + v1alpha1.ReasonRolledBack
 	s.await("rolled back", func() (bool, string) {
+		told := mustKubectl(s.T, "-n", s.namespace, "get", "events", "--field-selector", rolledBack, "-o", "name")
+		return told != "", string(s.qs().Status.Summary)
+	})
+	w.show(s, "Roll back", "The next revision does less: 250 ms for each message instead of 100. Its pods are ready as ever. The operator has measured it, says so, and, because this QueueScaler has `onRegression: RollBack`, goes back by itself.", "get events --field-selector "+rolledBack+" -o custom-columns=REASON:.reason,NOTE:.message", "get qs", "get qs app -o jsonpath={.status.diagnosis.message}")
+	s.await("the earlier revision in use", func() (bool, string) {
 		return s.rolledBack() && complete(s.target()), fmt.Sprintf("%+v", s.target().Status)
 	})
 	s.await("the objective met", func() (bool, string) {

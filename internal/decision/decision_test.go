@@ -252,6 +252,9 @@ func TestDiagnosis(t *testing.T) {
 	old := &appsv1.ReplicaSet{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"pod-template-hash": "old"}, Annotations: map[string]string{"deployment.kubernetes.io/revision": "6"}}}
 	stuck := rollout.Assessment{State: rollout.Stuck, SettledHash: "old", Message: "revision 7 stuck"}
 	surge := scaling.Plan{Desired: ptr.To[int32](17), Replicas: ptr.To[int32](17), Message: "12 → 17"}
+	back := rollout.Assessment{State: rollout.RollingBack, Message: "rolling back to an earlier template for 3 s"}
+	bound := scaling.Plan{Desired: ptr.To[int32](12), ObjectiveMet: scaling.Finding{Status: "False"},
+		Limited: scaling.Finding{Status: "True", Reason: capacityv1alpha1.ReasonTooManyReplicas, Message: "30 wanted, maxReplicas is 12; raise maxReplicas to at least 30"}}
 	for _, c := range []struct {
 		name   string
 		seen   Observation
@@ -270,6 +273,10 @@ func TestDiagnosis(t *testing.T) {
 			Limited:      scaling.Finding{Status: "True", Reason: capacityv1alpha1.ReasonTooFewPartitions, Message: "17 wanted, 12 partitions keep at most 12 replicas busy; add partitions"},
 			ObjectiveMet: scaling.Finding{Status: "False"}}},
 			capacityv1alpha1.CauseDemandSurge, "CheckQueue", "add partitions"},
+		{"more wanted than may be", Observation{Target: target, Samples: freshly}, Decision{Plan: bound},
+			capacityv1alpha1.CauseDemandSurge, "RaiseMaxReplicas", "raise maxReplicas to at least 30"},
+		{"more wanted by the revision that is rolled back", Observation{Target: target, Samples: freshly, Assessment: back}, Decision{Plan: bound},
+			capacityv1alpha1.CauseDemandSurge, "Wait", "rolling back to an earlier template for 3 s. How many"},
 		{"a stuck rollout", Observation{Target: target, Samples: freshly, Assessment: stuck, ReplicaSets: []*appsv1.ReplicaSet{old}}, Decision{Plan: surge},
 			capacityv1alpha1.CauseRolloutStuck, "RollBack:6", "kubectl rollout undo deployment/availability --to-revision=6"},
 		{"a rollout stuck for want of nodes blames no revision", Observation{Target: target, Samples: freshly, Assessment: stuck, Trouble: PodTrouble{Cluster: true, Message: "no nodes"}}, Decision{Plan: surge},

@@ -11,6 +11,7 @@ import (
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/revision"
+	"github.com/queuescaler/queuescaler/internal/rollout"
 )
 
 // stalledAfter is how long messages wait with nothing completed until the consumers are taken to be stalled; longer where
@@ -153,6 +154,8 @@ func demandSurge(seen *Observation, d *Decision, _ *Memory) *capacityv1alpha1.Di
 	found := &capacityv1alpha1.Diagnosis{Cause: capacityv1alpha1.CauseDemandSurge, Message: d.Plan.Message}
 	short := *d.Plan.Desired > seen.Target.Status.AvailableReplicas
 	switch missed := d.Plan.ObjectiveMet.Status == metav1.ConditionFalse; {
+	case missed && seen.Assessment.State == rollout.RollingBack: // what the revision that goes would need is of no interest any more
+		found.Advice, found.Message = capacityv1alpha1.AdviceWait, sentences(seen.Assessment.Message, "How many replicas are needed shows at its end.")
 	case d.Plan.Limited.Reason == capacityv1alpha1.ReasonTooManyReplicas && missed:
 		found.Advice, found.Message = capacityv1alpha1.AdviceRaiseMaxReplicas, d.Plan.Limited.Message
 	case d.Plan.Limited.Reason == capacityv1alpha1.ReasonTooFewPartitions && missed:
