@@ -141,6 +141,9 @@ func slotOf(name, hash, role string) corev1.Pod {
 func (l *tale) sets(role string)  { l.slot(us, "patch", "slot-x", "a", role) }
 func (l *tale) shows(role string) { l.slot(kubelet, "patch", "slot-x", "a", role) }
 
+// updates is a write of the whole slot-x, as it was read.
+func (l *tale) updates(role string) { l.slot("node-controller", "update", "slot-x", "a", role) }
+
 // touches is the operator's write that has slot-x's node write the role file anew.
 func (l *tale) touches(role string) {
 	patch := []map[string]string{

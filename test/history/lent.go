@@ -81,8 +81,12 @@ var roles = []string{"", v1alpha1.RoleStandby, v1alpha1.RoleActive, v1alpha1.Rol
 // rank is the role's place in the order; -1 if it has none.
 func rank(role string) int { return slices.Index(roles, role) }
 
-// setsRole reports whether the request itself gives the pod the role: another write of the pod only shows it.
+// setsRole reports whether the request itself gives the pod the role: another write of the pod only shows it, such as that of a whole pod as it
+// was read.
 func setsRole(w Write, role string) bool {
+	if w.Verb == "update" {
+		return false
+	}
 	var patch []struct {
 		Op    string `json:"op"`
 		Path  string `json:"path"`
