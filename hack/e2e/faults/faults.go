@@ -52,9 +52,10 @@ var Schedule = []struct {
 	// The next write comes when it comes; it is waited for so long.
 	{KilledBeforeWrite, 2, 1, 40 * time.Second, 40 * time.Second},
 	{KilledAfterWrite, 2, 1, 40 * time.Second, 40 * time.Second},
-	{LeaderChanged, 1, 1, 0, 0},
+	// These two can be made only while somebody leads, and not at the same time.
+	{LeaderChanged, 2, 1, 0, 0},
 	// A lease is valid for 15 s.
-	{TwoLeaders, 1, 1, 25 * time.Second, 25 * time.Second},
+	{TwoLeaders, 2, 1, 25 * time.Second, 25 * time.Second},
 	{ClockSet, 1, 1, 5 * time.Second, 20 * time.Second},
 	// A leader gives up after 10 s.
 	{CutOffAPI, 1, 1, 3 * time.Second, 20 * time.Second},
