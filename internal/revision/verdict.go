@@ -88,7 +88,8 @@ type Watch struct {
 	// Looks is the number of the newest look, which was due at 4·2^(Looks−1) blocks; 0 before the first.
 	Looks int
 	// Verdict is that of the newest look which found something; Inconclusive if none did, InsufficientData or empty
-	// before the first. So what was found is withdrawn only by a look that finds something else, never by doubt.
+	// before the first. So what was found is withdrawn by a look that finds something else, and not by doubt. Regressed is withdrawn
+	// between looks too, once the newest blocks show the opposite.
 	Verdict Verdict
 	// Stepped is whether processing times, or arrivals, rose right at the deploy; only then they can make it Regressed. Without it they
 	// follow something else: the mix of messages, a dependency, the time of the day.
@@ -114,6 +115,9 @@ func (w Watch) Next(e Evidence, seen int) (Watch, Comparison) {
 	e.Baseline, e.Present = valid(e.Baseline), valid(e.Present)
 	number := lookAt(seen)
 	if number <= max(0, w.Looks) || len(e.Baseline) < leastBaseline || len(e.Present) < looks[0].blocks {
+		if w.Verdict == Regressed && e.contradicts() {
+			w.Verdict = Inconclusive
+		}
 		return w, Comparison{}
 	}
 	w.Looks = number
@@ -189,6 +193,17 @@ func (e Evidence) judge(t look, c Comparison) Verdict {
 		return NoRegression
 	}
 	return Inconclusive
+}
+
+// contradicts reports whether the newest blocks, those that a person is told of, do no less than the baseline. The next look may be
+// far away, and nobody is to be told to roll back with numbers that speak against it.
+func (e Evidence) contradicts() bool {
+	if len(e.Baseline) < leastBaseline || len(e.Present) < shown {
+		return false
+	}
+	e.Present = tail(e.Present, shown)
+	change := e.Compare().Change
+	return change == 0 || (change < 0) == e.MoreIsWorse
 }
 
 // stepped reports whether the median of the first blocks is worse than that of the last before the deploy.

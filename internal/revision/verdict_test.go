@@ -108,6 +108,43 @@ func TestLooksAtEveryDoubling(t *testing.T) {
 	}
 }
 
+// A fault campaign disturbed the first blocks of a revision that was as good as the one before. It was told to be rolled back, since it
+// completed 7 % more, until the next look.
+func TestRegressedIsWithdrawnOnceTheNewestBlocksShowTheOpposite(t *testing.T) {
+	disturbed := []float64{4.17, 2.2, 8.31, 2.96, 14.03, 17.12, 18.24, 13.14, 15.31, 21.64, 29.82, 22.57, 18.38, 21.74}
+	inverse := func(values []float64) []float64 {
+		out := slices.Clone(values)
+		for i := range out {
+			out[i] = 1 / out[i]
+		}
+		return out
+	}
+	baseline := constant(16, 18.8)
+	for _, c := range []struct {
+		name              string
+		baseline, present []float64
+		moreIsWorse       bool
+		want              Verdict
+	}{
+		{"the newest eight do as much", baseline, disturbed, false, Inconclusive},
+		{"the newest eight take no longer", inverse(baseline), inverse(disturbed), true, Inconclusive},
+		{"they do a little less", baseline, disturbed[:12], false, Regressed},
+		{"they do as much, and are few", constant(16, 3), append(constant(4, 1), constant(3, 3)...), false, Regressed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := Watch{Stepped: c.moreIsWorse}
+			accused := false
+			for seen := 1; seen <= len(c.present); seen++ {
+				w, _ = w.Next(Evidence{c.baseline, c.present[:seen], c.moreIsWorse}, seen)
+				accused = accused || w.Verdict == Regressed
+			}
+			if !accused || w.Verdict != c.want {
+				t.Errorf("%s in the end, want %s; Regressed meanwhile: %v, want true", w.Verdict, c.want, accused)
+			}
+		})
+	}
+}
+
 // What is missed while there is no baseline is not made up for: only one look is taken then, over the most blocks.
 func TestMissedLooks(t *testing.T) {
 	w, c := Watch{}.Next(Evidence{Baseline: constant(8, 10), Present: constant(50, 10)}, 50)
