@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -51,6 +52,14 @@ func (r *QueueScalerReconciler) rollBack(ctx context.Context, seen *decision.Obs
 	}
 	if missing != "" {
 		b.Refused = missing + ", which the known-good revision refers to, is gone"
+		return nil
+	}
+	service, err := r.lostService(ctx, seen.QueueScaler.Namespace, &seen.Target.Spec.Template, template)
+	if err != nil {
+		return err
+	}
+	if service != "" {
+		b.Refused = fmt.Sprintf("Service %s selects on labels that the known-good revision lacks, and would have no pods: take them out of its selector first", service)
 		return nil
 	}
 	if !b.Stored {
@@ -120,6 +129,21 @@ func (r *QueueScalerReconciler) putTemplate(ctx context.Context, live *appsv1.De
 func conflicting(err error) bool {
 	status, ok := err.(apierrors.APIStatus)
 	return ok && (status.Status().Details == nil || len(status.Status().Details.Causes) == 0)
+}
+
+// lostService names a Service that selects pods of the present template and would select none of an earlier one; empty where there is none.
+func (r *QueueScalerReconciler) lostService(ctx context.Context, namespace string, present, earlier *corev1.PodTemplateSpec) (string, error) {
+	var services corev1.ServiceList
+	if err := r.List(ctx, &services, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+		return "", fmt.Errorf("list Services: %w", err)
+	}
+	for _, s := range services.Items {
+		selector := labels.SelectorFromSet(s.Spec.Selector)
+		if len(s.Spec.Selector) > 0 && selector.Matches(labels.Set(present.Labels)) && !selector.Matches(labels.Set(earlier.Labels)) {
+			return s.Name, nil
+		}
+	}
+	return "", nil
 }
 
 // missingReference is what the template refers to and does not exist, for people; empty where all is there. Optional references

@@ -431,6 +431,25 @@ func TestRollbackIsRefusedWhereAConfigMapIsGone(t *testing.T) {
 	s.cured(3)
 }
 
+func TestRollbackIsRefusedWhereAServiceWouldHaveNoPods(t *testing.T) {
+	t.Parallel()
+	s := newService(t)
+	s.proven(deployment(fleet), s.watched(rollsBack))
+	mark := shared.audit.mark(t)
+	s.deploy(badImage, func(d *appsv1.Deployment) { d.Spec.Template.Labels[capacityv1alpha1.LabelServing] = "true" })
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "front"}}
+	service.Spec = corev1.ServiceSpec{Selector: s.target().Spec.Template.Labels, Ports: []corev1.ServicePort{{Port: 80}}}
+	s.create(service)
+	s.advised(2, badImage, 1, "Not rolled back automatically: Service front selects on labels that the known-good revision lacks")
+	s.awaitEvent(corev1.EventTypeWarning, capacityv1alpha1.ReasonRollbackRefused, "Service front")
+	s.awaitLooked()
+	if writes := s.patches(mark); len(writes) > 0 {
+		t.Errorf("it was rolled back, and the Service has no pods:\n%s", strings.Join(writes, "\n"))
+	}
+	s.delete(service)
+	s.cured(3)
+}
+
 func TestRollbackIsNotPermitted(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
