@@ -184,6 +184,15 @@ func TestGateNotDeclared(t *testing.T) {
 	w.awaitCondition(capacityv1alpha1.ConditionStandbyReady, metav1.ConditionTrue, capacityv1alpha1.ReasonSlotsWarm)
 }
 
+func TestAClaimForManyPermitsThePool(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.claim("data")
+	w.create(deployment(2, func(d *appsv1.Deployment) { d.Spec.Template.Spec.Volumes = claimed("data") }))
+	w.create(w.scaler(pool(2, capacityv1alpha1.GateFile)))
+	w.awaitCondition(capacityv1alpha1.ConditionStandbyReady, metav1.ConditionTrue, capacityv1alpha1.ReasonSlotsWarm)
+}
+
 func TestBudgetOfEverythingRefusesThePool(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

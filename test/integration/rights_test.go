@@ -381,13 +381,18 @@ func (s *life) begin() {
 	s.create(deployment(2, func(d *appsv1.Deployment) {
 		spec := &d.Spec.Template.Spec
 		spec.ServiceAccountName = "worker"
-		spec.Volumes = []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}
+		spec.Volumes = claimed("data")
 		spec.Containers[0].EnvFrom = []corev1.EnvFromSource{
 			{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "settings"}}},
 			{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: corev1.LocalObjectReference{Name: "keys"}}},
 		}
 	}))
 	s.create(s.scaler(pool(1, capacityv1alpha1.GateService), shrinksAtOnce))
+}
+
+// claimed are the volumes of a pod that uses a claim.
+func claimed(name string) []corev1.Volume {
+	return []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}}}
 }
 
 // claim makes a volume that many pods may use, and the claim that is bound to it.
