@@ -408,6 +408,17 @@ func TestRollbackIsRefusedWhereAToolOwnsTheTarget(t *testing.T) {
 	}
 }
 
+// refused waits until the rollback of the bad revision is refused for what is in the way, and sees that it was not done since mark.
+func (s *service) refused(mark int64, what, why string) {
+	s.Helper()
+	s.advised(2, badImage, 1, "Not rolled back automatically: "+what+why)
+	s.awaitEvent(corev1.EventTypeWarning, capacityv1alpha1.ReasonRollbackRefused, what)
+	s.awaitLooked()
+	if writes := s.patches(mark); len(writes) > 0 {
+		s.Errorf("it was rolled back, %s%s:\n%s", what, why, strings.Join(writes, "\n"))
+	}
+}
+
 func TestRollbackIsRefusedWhereAConfigMapIsGone(t *testing.T) {
 	t.Parallel()
 	s := newService(t)
@@ -420,12 +431,7 @@ func TestRollbackIsRefusedWhereAConfigMapIsGone(t *testing.T) {
 	mark := shared.audit.mark(t)
 	s.deploy(badImage, func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].EnvFrom = nil })
 	s.delete(config)
-	s.advised(2, badImage, 1, "Not rolled back automatically: ConfigMap cache-settings, which the known-good revision refers to, is gone")
-	s.awaitEvent(corev1.EventTypeWarning, capacityv1alpha1.ReasonRollbackRefused, "ConfigMap cache-settings")
-	s.awaitLooked()
-	if writes := s.patches(mark); len(writes) > 0 {
-		t.Errorf("it was rolled back to what cannot start:\n%s", strings.Join(writes, "\n"))
-	}
+	s.refused(mark, "ConfigMap cache-settings", ", which the known-good revision refers to, is gone")
 	config.ResourceVersion = ""
 	s.create(config)
 	s.cured(3)
@@ -440,12 +446,7 @@ func TestRollbackIsRefusedWhereAServiceWouldHaveNoPods(t *testing.T) {
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "front"}}
 	service.Spec = corev1.ServiceSpec{Selector: s.target().Spec.Template.Labels, Ports: []corev1.ServicePort{{Port: 80}}}
 	s.create(service)
-	s.advised(2, badImage, 1, "Not rolled back automatically: Service front selects on labels that the known-good revision lacks")
-	s.awaitEvent(corev1.EventTypeWarning, capacityv1alpha1.ReasonRollbackRefused, "Service front")
-	s.awaitLooked()
-	if writes := s.patches(mark); len(writes) > 0 {
-		t.Errorf("it was rolled back, and the Service has no pods:\n%s", strings.Join(writes, "\n"))
-	}
+	s.refused(mark, "Service front", " selects on labels that the known-good revision lacks")
 	s.delete(service)
 	s.cured(3)
 }
