@@ -117,6 +117,7 @@ func (r *QueueScalerReconciler) report(ctx context.Context, seen *decision.Obser
 			return client.IgnoreNotFound(err)
 		}
 		s.numbersAt = seen.Now
+		s.written, s.writtenAt = changed, seen.Now
 	}
 	for _, e := range done.events {
 		log.FromContext(ctx).Info("Acted", "reason", e.reason, "message", e.message)

@@ -100,17 +100,18 @@ type QueueScalerReconciler struct {
 
 // Reconcile looks at one QueueScaler, decides, acts and reports.
 func (r *QueueScalerReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	var qs capacityv1alpha1.QueueScaler
-	if err := r.Get(ctx, req.NamespacedName, &qs); err != nil {
+	var cached capacityv1alpha1.QueueScaler
+	if err := r.Get(ctx, req.NamespacedName, &cached); err != nil {
 		if client.IgnoreNotFound(err) == nil {
 			r.forget(req.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	now := r.Clock.Now()
-	memory := r.scalers.of(&qs, r.Block)
+	memory := r.scalers.of(&cached, r.Block)
+	qs := memory.newest(&cached, now)
 
-	seen, err := r.observe(ctx, now, &qs, memory)
+	seen, err := r.observe(ctx, now, qs, memory)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

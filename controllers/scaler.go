@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/decision"
@@ -35,6 +36,26 @@ type scaler struct {
 	unpermitted unpermitted
 	// numbersAt is when status was last written for its numbers alone.
 	numbersAt time.Time
+	// written is the QueueScaler as it was after status was written last, at writtenAt; nil once the cache has it.
+	written   *capacityv1alpha1.QueueScaler
+	writtenAt time.Time
+}
+
+// cacheLag is how long a cache may be behind our own write. One that is for longer lost it: the store was restored from a backup.
+const cacheLag = time.Minute
+
+// newest is the later one of what the cache has of the QueueScaler and of what we wrote. Status holds the names of the slots to be
+// made; whoever decides upon a status from before its own last one thinks of other names, and makes more slots than there should be.
+func (s *scaler) newest(cached *capacityv1alpha1.QueueScaler, now time.Time) *capacityv1alpha1.QueueScaler {
+	if s.written == nil {
+		return cached
+	}
+	order, err := resourceversion.CompareResourceVersion(cached.ResourceVersion, s.written.ResourceVersion)
+	if err != nil || order >= 0 || now.Sub(s.writtenAt) > cacheLag {
+		s.written = nil
+		return cached
+	}
+	return s.written.DeepCopy()
 }
 
 // scalers are the memories of all QueueScalers.

@@ -11,6 +11,7 @@ import (
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
+	"github.com/queuescaler/queuescaler/internal/capacity"
 	"github.com/queuescaler/queuescaler/internal/revision"
 	"github.com/queuescaler/queuescaler/internal/rollout"
 	"github.com/queuescaler/queuescaler/internal/scaling"
@@ -145,8 +146,16 @@ func throughputRegressed(seen *Observation, d *Decision, s *Memory) scaling.Find
 	case revision.Inconclusive:
 		return unknown(capacityv1alpha1.ReasonInconclusive, regressionText(seen, s, &d.Plan))
 	}
-	return unknown(capacityv1alpha1.ReasonInsufficientData, fmt.Sprintf("%s has %d saturated and %d quiet blocks of a minute so far, of 4 or more that a first verdict takes; it is compared with %s",
-		nameOf(r), len(r.Rates), len(r.Times), nameOf(baseline)))
+	return unknown(capacityv1alpha1.ReasonInsufficientData, fmt.Sprintf("%s has %d saturated and %d quiet blocks of %s so far, of 4 or more that a first verdict takes; it is compared with %s",
+		nameOf(r), len(r.Rates), len(r.Times), blockLength(s), nameOf(baseline)))
+}
+
+// blockLength is the length of one measurement, in words.
+func blockLength(s *Memory) string {
+	if s.Block == 0 || s.Block == capacity.DefaultBlock {
+		return "a minute"
+	}
+	return s.Block.String()
 }
 
 // regressionReason is the word for what speaks against a revision.

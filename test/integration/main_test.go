@@ -96,7 +96,7 @@ func run(m *testing.M) (code int, err error) {
 	}
 	defer func() {
 		if code != 0 || err != nil {
-			shared.log.tail(os.Stderr, 40)
+			fmt.Fprintf(os.Stderr, "the operator's last lines:\n%s", shared.log.tail(40, ""))
 		}
 	}()
 	if err := buildOperator(); err != nil {
@@ -259,12 +259,13 @@ func (l *logFile) Write(p []byte) (int, error) {
 
 func (l *logFile) read() ([]byte, error) { return os.ReadFile(l.file.Name()) }
 
-// tail writes the last lines.
-func (l *logFile) tail(to *os.File, lines int) {
+// tail is the last lines that hold the words.
+func (l *logFile) tail(lines int, words string) string {
 	data, err := l.read()
 	if err != nil {
-		return
+		return err.Error()
 	}
-	all := strings.Split(strings.TrimSpace(string(data)), "\n")
-	fmt.Fprintf(to, "the operator's last lines:\n%s\n", strings.Join(all[max(0, len(all)-lines):], "\n"))
+	all := slices.Collect(strings.Lines(string(data)))
+	all = slices.DeleteFunc(all, func(line string) bool { return !strings.Contains(line, words) })
+	return strings.Join(all[max(0, len(all)-lines):], "")
 }

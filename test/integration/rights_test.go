@@ -238,9 +238,12 @@ func needs(t *testing.T, all map[right]bool, taken right) {
 	if taken.verb == "list" {
 		o.Env = listing
 	}
-	w.operator(o)
+	op := w.operator(o)
 	s := life{world: w}
 	w.await("a request that needs what was taken", func() (bool, string) {
+		if op.Ended() {
+			t.Fatal("the operator ended by itself")
+		}
 		for _, e := range w.asked(log, operator.ServiceAccount) {
 			if e.used() == taken && e.forbidden() || taken.seenByAdmission() && e.refusedByAdmission() {
 				return true, ""
@@ -301,7 +304,16 @@ func (w *world) createForCluster(o client.Object) {
 // operator runs one that acts in the test's namespace only, until the test ends. It may never get ready.
 func (w *world) operator(o operator.Options) *operator.Operator {
 	w.Helper()
-	o.Binary, o.Config, o.Dir, o.Log = shared.binary, shared.cluster.RESTConfig(), w.TempDir(), shared.log
+	log, err := newLogFile(filepath.Join(w.TempDir(), "operator.log"))
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() {
+		if w.Failed() {
+			w.Logf("the last lines of this test's operator:\n%s", log.tail(40, ""))
+		}
+	})
+	o.Binary, o.Config, o.Dir, o.Log = shared.binary, shared.cluster.RESTConfig(), w.TempDir(), io.MultiWriter(shared.log, log)
 	o.Args = append(o.Args, "--leader-elect", "--watch-namespaces="+w.namespace)
 	op, err := operator.Launch(w.Context(), o)
 	if err != nil {

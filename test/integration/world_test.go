@@ -79,6 +79,7 @@ func (w *world) describe() {
 		out, _, err := shared.cluster.Kubectl(ctx, append([]string{"-n", w.namespace}, args...)...)
 		w.Logf("kubectl %s (%v)\n%s", strings.Join(args[:2], " "), err, out)
 	}
+	w.Logf("what the operator printed of it last:\n%s", shared.log.tail(20, w.namespace))
 }
 
 // deployment makes a Deployment called app whose pods start at once.

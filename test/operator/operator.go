@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -143,6 +145,16 @@ func (o *Operator) Kill() {
 	<-o.ended
 }
 
+// Ended reports whether the operator is gone, killed or by itself.
+func (o *Operator) Ended() bool {
+	select {
+	case <-o.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 func (o *Operator) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
@@ -197,15 +209,28 @@ func writeKubeconfig(ctx context.Context, o Options) (string, error) {
 	return path, clientcmd.WriteToFile(config, path)
 }
 
+// firstPort and lastPort bound the operator's ports. The system takes the local ports of outgoing connections from 32768 on: one of
+// those may be taken in the moment between the look and the operator's start.
+const firstPort, lastPort = 20000, 32767
+
+// nextPort is where the search goes on, so that operators which start side by side don't find the same ports.
+var nextPort atomic.Int32
+
+func init() { nextPort.Store(firstPort + rand.Int32N((lastPort-firstPort)/2)) }
+
 func freePorts(n int) ([]string, error) {
 	var ports []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+	for len(ports) < n {
+		port := nextPort.Add(1)
+		if port > lastPort {
+			return nil, fmt.Errorf("there are no %d free ports below %d", n, lastPort)
 		}
-		defer l.Close()
-		ports = append(ports, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue // somebody else has it
+		}
+		l.Close()
+		ports = append(ports, strconv.Itoa(int(port)))
 	}
 	return ports, nil
 }
