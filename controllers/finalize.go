@@ -28,31 +28,17 @@ import (
 const finalizeWithin = 5 * time.Minute
 
 // keepFinalizer has the finalizer on the QueueScaler while slots are lent, and only then: deleting it would take lent
-// capacity away at once. Before the first lend it must be there; it goes once none is lent.
-func (r *QueueScalerReconciler) keepFinalizer(ctx context.Context, qs *capacityv1alpha1.QueueScaler, wanted bool) error {
+// capacity away at once. Before the first lend it must be there; it goes once none is lent. False where somebody wrote the
+// QueueScaler meanwhile, which brings us back here once the cache has it.
+func (r *QueueScalerReconciler) keepFinalizer(ctx context.Context, qs *capacityv1alpha1.QueueScaler, wanted bool) (bool, error) {
 	if controllerutil.ContainsFinalizer(qs, capacityv1alpha1.Finalizer) == wanted {
-		return nil
+		return true, nil
 	}
 	err := r.putFinalizer(ctx, qs, wanted)
-	if !apierrors.IsConflict(err) {
-		return err
+	if apierrors.IsConflict(err) {
+		return false, nil
 	}
-	if !wanted {
-		return nil // there is no hurry: what changed the object brings us back here
-	}
-	// Mostly the cache lacks no more than our own last status. A lend must not wait until it has caught up.
-	var live capacityv1alpha1.QueueScaler
-	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(qs), &live); err != nil {
-		return fmt.Errorf("read queuescaler %s: %w", qs.Name, err)
-	}
-	if live.UID != qs.UID || !live.DeletionTimestamp.IsZero() {
-		return err
-	}
-	if err := r.putFinalizer(ctx, &live, wanted); err != nil {
-		return err
-	}
-	qs.Finalizers, qs.ResourceVersion = live.Finalizers, live.ResourceVersion
-	return nil
+	return err == nil, err
 }
 
 func (r *QueueScalerReconciler) putFinalizer(ctx context.Context, qs *capacityv1alpha1.QueueScaler, wanted bool) error {
@@ -85,8 +71,11 @@ func (r *QueueScalerReconciler) finalize(ctx context.Context, seen *decision.Obs
 	if err != nil || again > 0 {
 		return ctrl.Result{RequeueAfter: again}, err
 	}
-	log.FromContext(ctx).Info("Released the finalizer")
-	return ctrl.Result{}, client.IgnoreNotFound(r.keepFinalizer(ctx, qs, false))
+	released, err := r.keepFinalizer(ctx, qs, false)
+	if released {
+		log.FromContext(ctx).Info("Released the finalizer")
+	}
+	return ctrl.Result{}, client.IgnoreNotFound(err)
 }
 
 // makeUp scales the target to make up for lent slots, outside a rollout. It returns when to look again; 0: nothing more to wait for.

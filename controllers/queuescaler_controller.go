@@ -83,7 +83,7 @@ type QueueScalerReconciler struct {
 	scalers scalers
 }
 
-// +kubebuilder:rbac:groups=capacity.queuescaler.io,resources=queuescalers,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=capacity.queuescaler.io,resources=queuescalers,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=capacity.queuescaler.io,resources=queuescalers/status,verbs=patch
 // +kubebuilder:rbac:groups=capacity.queuescaler.io,resources=queuescalers/finalizers,verbs=update
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch

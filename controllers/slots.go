@@ -33,7 +33,7 @@ func (r *QueueScalerReconciler) lend(ctx context.Context, seen *decision.Observa
 	if len(slots) == 0 {
 		return nil
 	}
-	if err := r.keepFinalizer(ctx, seen.QueueScaler, true); err != nil {
+	if kept, err := r.keepFinalizer(ctx, seen.QueueScaler, true); err != nil || !kept {
 		return err
 	}
 	now := r.Clock.Now()
@@ -111,7 +111,7 @@ func (r *QueueScalerReconciler) tend(ctx context.Context, seen *decision.Observa
 		done.events = append(done.events, slotsReturned(fmt.Sprintf("%s returned: %s", slotCount(done.returned), d.Plan.Message)))
 	}
 	if d.Pool.Counts.Lent+int32(done.lent) == 0 && failed == nil {
-		return r.keepFinalizer(ctx, seen.QueueScaler, false)
+		_, failed = r.keepFinalizer(ctx, seen.QueueScaler, false)
 	}
 	return failed
 }

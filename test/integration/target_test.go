@@ -7,12 +7,16 @@ package integration
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -193,4 +197,55 @@ func TestStaleManifestIsUndoneOnce(t *testing.T) {
 	if image := w.target().Spec.Template.Spec.Containers[0].Image; image != "example/worker:2" {
 		t.Errorf("the template is the user's, and has image %s", image)
 	}
+}
+
+// A policy of the cluster forbids to scale: users see its message, and the event counts up while the operator tries again.
+func TestAPolicyForbidsToScale(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.settled(deployment(2), w.scaler())
+	forbid := w.forbidScaling("replicas are frozen until the audit is over")
+	w.push(100)
+	w.awaitCondition(capacityv1alpha1.ConditionAbleToScale, metav1.ConditionFalse, capacityv1alpha1.ReasonScaleFailed, "replicas are frozen until the audit is over")
+	w.await("an event that counts", func() (bool, string) {
+		var list eventsv1.EventList
+		if err := w.client.List(t.Context(), &list, client.InNamespace(w.namespace)); err != nil {
+			return false, err.Error()
+		}
+		counts := slices.ContainsFunc(list.Items, func(e eventsv1.Event) bool {
+			return e.Reason == capacityv1alpha1.ReasonScaleFailed && e.Type == corev1.EventTypeWarning && e.Series != nil && e.Series.Count > 1
+		})
+		return counts, fmt.Sprintf("%d events, none of them does", len(list.Items))
+	})
+	w.awaitReplicas(2)
+	if err := w.client.Delete(t.Context(), forbid); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitReplicas(10)
+	w.awaitCondition(capacityv1alpha1.ConditionAbleToScale, metav1.ConditionTrue, capacityv1alpha1.ReasonReadyForNewScale)
+}
+
+// forbidScaling has a policy deny every write of a scale in the namespace with the message, and returns what puts it in force.
+func (w *world) forbidScaling(message string) *admissionv1.ValidatingAdmissionPolicyBinding {
+	w.Helper()
+	meta := metav1.ObjectMeta{Name: w.namespace}
+	w.createForCluster(&admissionv1.ValidatingAdmissionPolicy{ObjectMeta: meta, Spec: admissionv1.ValidatingAdmissionPolicySpec{
+		MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+			Operations: []admissionv1.OperationType{admissionv1.Update},
+			Rule:       admissionv1.Rule{APIGroups: []string{"apps"}, APIVersions: []string{"v1"}, Resources: []string{"deployments/scale"}},
+		}}}},
+		Validations: []admissionv1.Validation{{Expression: "false", Message: message}},
+	}})
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: meta, Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+		PolicyName: meta.Name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+		MatchResources: &admissionv1.MatchResources{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: w.namespace}}},
+	}}
+	w.createForCluster(binding)
+	w.await("the policy is in force", func() (bool, string) {
+		d := w.target()
+		scale := &autoscalingv1.Scale{Spec: autoscalingv1.ScaleSpec{Replicas: *d.Spec.Replicas}}
+		err := w.client.SubResource("scale").Update(w.Context(), d, client.WithSubResourceBody(scale), client.DryRunAll)
+		return apierrors.IsInvalid(err), fmt.Sprint(err)
+	})
+	return binding
 }
