@@ -118,6 +118,8 @@ func (r *QueueScalerReconciler) report(ctx context.Context, seen *decision.Obser
 		}
 		s.numbersAt = seen.Now
 		s.written, s.writtenAt = changed, seen.Now
+	} else {
+		done.NumbersIn = decision.NumbersIn(&seen.QueueScaler.Status, &status, seen.Now, s.numbersAt)
 	}
 	for _, e := range done.events {
 		log.FromContext(ctx).Info("Acted", "reason", e.reason, "message", e.message)

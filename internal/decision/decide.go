@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 
 	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/queue"
@@ -224,16 +225,20 @@ func (d *Decision) Again(seen *Observation, done *Outcome) time.Duration {
 	if !atRest(seen, d) || done.Wrote {
 		sooner(lookAgain)
 	}
+	if done.NumbersIn > 0 {
+		sooner(done.NumbersIn)
+	}
 	if firstNotFresh(seen.Samples) != nil {
 		sooner(time.Minute) // so that what status says of how long that has been is never far off
 	}
 	return next
 }
 
-// atRest: nothing waits, nothing is lent, no rollout, and the target has what it is to have.
+// atRest: nothing waits, nothing is lent, no rollout, and the target has what it is to have. Where it is quiet no reading brings us
+// back, and as long as the rates are those of the work that was there, fewer replicas may be wanted soon.
 func atRest(seen *Observation, d *Decision) bool {
 	for _, q := range d.Input.Queues {
-		if q.Fresh && q.QuietSince.IsZero() {
+		if q.Fresh && (q.QuietSince.IsZero() || ptr.Deref(q.Arrival, 0) > 0 || ptr.Deref(q.Throughput, 0) > 0) {
 			return false
 		}
 	}
@@ -264,4 +269,6 @@ type Outcome struct {
 	Replicas *int32
 	// Wrote is true where anything but status was written.
 	Wrote bool
+	// NumbersIn is how long until changed numbers, which status does not have yet, may be written; 0 where there are none.
+	NumbersIn time.Duration
 }

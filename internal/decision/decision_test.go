@@ -195,6 +195,19 @@ func TestNumbersAloneAreWrittenSeldom(t *testing.T) {
 	}
 }
 
+// The last numbers before a queue is quiet are written too, and when they were read is none of them: or an idle queue would be written for ever.
+func TestNumbersThatChangedAreWrittenLater(t *testing.T) {
+	of := func(messages int64, read time.Time) *capacityv1alpha1.QueueScalerStatus {
+		return &capacityv1alpha1.QueueScalerStatus{Backlog: &capacityv1alpha1.BacklogStatus{Messages: &messages, SampledAt: StatusTime(read)}}
+	}
+	if got := NumbersIn(of(7, noon), of(0, noon), noon, noon.Add(-time.Second)); got != 4*time.Second {
+		t.Errorf("a number that changed is written in %s", got)
+	}
+	if got := NumbersIn(of(0, noon), of(0, noon.Add(time.Second)), noon, noon.Add(-time.Second)); got != 0 {
+		t.Errorf("a number that is read again is written in %s", got)
+	}
+}
+
 func TestNumbersForPeople(t *testing.T) {
 	for v, want := range map[float64]string{0: "0", 0.25: "0.25", 6.238: "6.24", 62.38: "62.4", 623.8: "624", 1e6: "1000000"} {
 		if got := decimal(&v); got != want {
@@ -328,6 +341,37 @@ func TestManyYoungPodsAreNoEvidence(t *testing.T) {
 			}
 			if got := g.young(noon.Add(c.at), time.Minute); got != c.want {
 				t.Errorf("young: %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// Readings of a queue that is quiet bring nobody back. Until the rates are those of a quiet queue, too many replicas may be there.
+func TestLooksAgainUntilAllIsAtRest(t *testing.T) {
+	quiet := scaling.Queue{Fresh: true, QuietSince: noon.Add(-time.Second), Arrival: new(0.0), Throughput: new(0.0)}
+	for _, c := range []struct {
+		name   string
+		change func(*scaling.Queue, *Decision, *Outcome)
+		want   time.Duration
+	}{
+		{"all is at rest", func(*scaling.Queue, *Decision, *Outcome) {}, 0},
+		{"rates are not known", func(q *scaling.Queue, _ *Decision, _ *Outcome) { q.Arrival, q.Throughput = nil, nil }, 0},
+		{"it is not quiet", func(q *scaling.Queue, _ *Decision, _ *Outcome) { q.QuietSince = time.Time{} }, lookAgain},
+		{"much arrived, a minute ago", func(q *scaling.Queue, _ *Decision, _ *Outcome) { q.Arrival = new(89.7) }, lookAgain},
+		{"much was completed, just now", func(q *scaling.Queue, _ *Decision, _ *Outcome) { q.Throughput = new(161.0) }, lookAgain},
+		{"replicas are on their way", func(_ *scaling.Queue, d *Decision, _ *Outcome) { d.Plan.Desired = ptr.To(int32(5)) }, lookAgain},
+		{"slots are lent", func(_ *scaling.Queue, d *Decision, _ *Outcome) { d.Pool.Counts.Lent = 1 }, lookAgain},
+		{"numbers were written a second ago", func(_ *scaling.Queue, _ *Decision, done *Outcome) { done.NumbersIn = 4 * time.Second }, 4 * time.Second},
+		{"something was done", func(_ *scaling.Queue, _ *Decision, done *Outcome) { done.Wrote = true }, lookAgain},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q, d, done := quiet, &Decision{Plan: scaling.Plan{Desired: ptr.To(int32(4))}}, &Outcome{}
+			c.change(&q, d, done)
+			d.Input.Queues = []scaling.Queue{q}
+			seen := &Observation{Now: noon, QueueScaler: &capacityv1alpha1.QueueScaler{},
+				Target: &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Replicas: ptr.To(int32(4))}, Status: appsv1.DeploymentStatus{AvailableReplicas: 4}}}
+			if got := d.Again(seen, done); got != c.want {
+				t.Errorf("again after %s, want %s", got, c.want)
 			}
 		})
 	}

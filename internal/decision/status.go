@@ -77,6 +77,22 @@ func WorthWriting(old, status *capacityv1alpha1.QueueScalerStatus, now, numbersA
 	return !apiequality.Semantic.DeepEqual(withoutNumbers(old), withoutNumbers(status))
 }
 
+// NumbersIn is how long until numbers that changed may be written, while they are not; 0: status has them. When they were read does not count:
+// that changes with every reading.
+func NumbersIn(old, status *capacityv1alpha1.QueueScalerStatus, now, numbersAt time.Time) time.Duration {
+	of := func(s *capacityv1alpha1.QueueScalerStatus) capacityv1alpha1.QueueScalerStatus {
+		numbers := capacityv1alpha1.QueueScalerStatus{AvailableReplicas: s.AvailableReplicas, Backlog: s.Backlog.DeepCopy()}
+		if numbers.Backlog != nil {
+			numbers.Backlog.SampledAt = nil
+		}
+		return numbers
+	}
+	if apiequality.Semantic.DeepEqual(of(old), of(status)) {
+		return 0
+	}
+	return numbersEvery - now.Sub(numbersAt)
+}
+
 // withoutNumbers drops what changes with every reading: rounded numbers, and messages that carry them.
 func withoutNumbers(status *capacityv1alpha1.QueueScalerStatus) *capacityv1alpha1.QueueScalerStatus {
 	s := status.DeepCopy()
