@@ -214,14 +214,12 @@ func writeKubeconfig(ctx context.Context, o Options) (string, error) {
 const firstPort, lastPort = 20000, 32767
 
 // nextPort is where the search goes on, so that operators which start side by side don't find the same ports.
-var nextPort atomic.Int32
-
-func init() { nextPort.Store(firstPort + rand.Int32N((lastPort-firstPort)/2)) }
+var nextPort = firstPort + rand.Int32N((lastPort-firstPort)/2)
 
 func freePorts(n int) ([]string, error) {
 	var ports []string
 	for len(ports) < n {
-		port := nextPort.Add(1)
+		port := atomic.AddInt32(&nextPort, 1)
 		if port > lastPort {
 			return nil, fmt.Errorf("there are no %d free ports below %d", n, lastPort)
 		}
