@@ -110,16 +110,15 @@ func (r *QueueScalerReconciler) emit(qs *capacityv1alpha1.QueueScaler, e event) 
 func (r *QueueScalerReconciler) report(ctx context.Context, seen *decision.Observation, d *decision.Decision, done *acted, s *scaler) error {
 	status := decision.StatusOf(seen, d, &done.Outcome, &s.Memory)
 	r.metrics.Set(client.ObjectKeyFromObject(seen.QueueScaler), snapshotOf(seen, d, &status))
-	if decision.WorthWriting(&seen.QueueScaler.Status, &status, seen.Now, s.numbersAt) {
+	if decision.WorthWriting(&seen.QueueScaler.Status, &status, seen.Now, s.writtenAt) {
 		changed := seen.QueueScaler.DeepCopy()
 		changed.Status = status
 		if err := r.Status().Patch(ctx, changed, client.MergeFrom(seen.QueueScaler)); err != nil {
 			return client.IgnoreNotFound(err)
 		}
-		s.numbersAt = seen.Now
 		s.written, s.writtenAt = changed, seen.Now
 	} else {
-		done.NumbersIn = decision.NumbersIn(&seen.QueueScaler.Status, &status, seen.Now, s.numbersAt)
+		done.NumbersIn = decision.NumbersIn(&seen.QueueScaler.Status, &status, seen.Now, s.writtenAt)
 	}
 	for _, e := range done.events {
 		log.FromContext(ctx).Info("Acted", "reason", e.reason, "message", e.message)

@@ -34,11 +34,9 @@ type scaler struct {
 	// refused is why a rollback that is asked for was not carried out, as it was told last.
 	refused     string
 	unpermitted unpermitted
-	// numbersAt is when status was last written for its numbers alone.
-	numbersAt time.Time
-	// written is the QueueScaler as it was after status was written last, at writtenAt; nil once the cache has it.
-	written   *capacityv1alpha1.QueueScaler
+	// writtenAt is when status was written last, and written the QueueScaler as it was then; nil once the cache has it.
 	writtenAt time.Time
+	written   *capacityv1alpha1.QueueScaler
 }
 
 // cacheLag is how long a cache may be behind our own write. One that is for longer lost it: the store was restored from a backup.

@@ -155,7 +155,8 @@ func blockLength(s *Memory) string {
 	if s.Block == 0 || s.Block == capacity.DefaultBlock {
 		return "a minute"
 	}
-	return s.Block.String()
+	seconds := s.Block.Seconds()
+	return decimal(&seconds) + " s"
 }
 
 // regressionReason is the word for what speaks against a revision.

@@ -208,6 +208,14 @@ func TestNumbersThatChangedAreWrittenLater(t *testing.T) {
 	}
 }
 
+func TestBlocksAreAsLongAsIsSaid(t *testing.T) {
+	for block, want := range map[time.Duration]string{0: "a minute", time.Minute: "a minute", 5 * time.Second: "5 s", 2500 * time.Millisecond: "2.5 s"} {
+		if got := blockLength(&Memory{Block: block}); got != want {
+			t.Errorf("blocks of %q, want %q", got, want)
+		}
+	}
+}
+
 func TestNumbersForPeople(t *testing.T) {
 	for v, want := range map[float64]string{0: "0", 0.25: "0.25", 6.238: "6.24", 62.38: "62.4", 623.8: "624", 1e6: "1000000"} {
 		if got := decimal(&v); got != want {

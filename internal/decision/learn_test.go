@@ -10,7 +10,6 @@ import (
 
 	"k8s.io/utils/ptr"
 
-	capacityv1alpha1 "github.com/queuescaler/queuescaler/api/v1alpha1"
 	"github.com/queuescaler/queuescaler/internal/capacity"
 	"github.com/queuescaler/queuescaler/internal/revision"
 )
@@ -38,7 +37,7 @@ func TestWhichStepsHideARegression(t *testing.T) {
 			seven := &revision.Record{Key: "seven", Hash: "seven", Number: 7, Completed: noon.Add(-20 * time.Minute), Standing: revision.Soaked}
 			s := &Memory{Capacity: capacity.NewEstimator(), Ledger: revision.Restore([]*revision.Record{six, seven})}
 			seen, _ := inflatedBy(orders(), revision.InsufficientData)
-			seen.QueueScaler.Status, seen.Assessment.New.Hash = capacityv1alpha1.QueueScalerStatus{}, "seven"
+			seen.Assessment.New.Hash = "seven"
 			for _, b := range c.blocks {
 				s.Ledger.Enter(seen.Now, revision.Target{Hash: "seven", Number: 7, Settled: true, SoakedHash: "seven"})
 				b.Start, b.End = seen.Now, seen.Now.Add(time.Minute)

@@ -66,12 +66,13 @@ func scaledToZero(seen *Observation, d *Decision, done *Outcome) *metav1.Time {
 	return nil
 }
 
-// WorthWriting reports whether the new status differs from the old in more than numbers, or in numbers that may be written now.
-func WorthWriting(old, status *capacityv1alpha1.QueueScalerStatus, now, numbersAt time.Time) bool {
+// WorthWriting reports whether the new status differs from the old, which was written at writtenAt, in more than numbers, or in numbers that
+// may be written now.
+func WorthWriting(old, status *capacityv1alpha1.QueueScalerStatus, now, writtenAt time.Time) bool {
 	if apiequality.Semantic.DeepEqual(old, status) {
 		return false
 	}
-	if now.Before(numbersAt) || now.Sub(numbersAt) >= numbersEvery {
+	if now.Before(writtenAt) || now.Sub(writtenAt) >= numbersEvery {
 		return true
 	}
 	return !apiequality.Semantic.DeepEqual(withoutNumbers(old), withoutNumbers(status))
@@ -79,7 +80,7 @@ func WorthWriting(old, status *capacityv1alpha1.QueueScalerStatus, now, numbersA
 
 // NumbersIn is how long until numbers that changed may be written, while they are not; 0: status has them. When they were read does not count:
 // that changes with every reading.
-func NumbersIn(old, status *capacityv1alpha1.QueueScalerStatus, now, numbersAt time.Time) time.Duration {
+func NumbersIn(old, status *capacityv1alpha1.QueueScalerStatus, now, writtenAt time.Time) time.Duration {
 	of := func(s *capacityv1alpha1.QueueScalerStatus) capacityv1alpha1.QueueScalerStatus {
 		numbers := capacityv1alpha1.QueueScalerStatus{AvailableReplicas: s.AvailableReplicas, Backlog: s.Backlog.DeepCopy()}
 		if numbers.Backlog != nil {
@@ -90,7 +91,7 @@ func NumbersIn(old, status *capacityv1alpha1.QueueScalerStatus, now, numbersAt t
 	if apiequality.Semantic.DeepEqual(of(old), of(status)) {
 		return 0
 	}
-	return numbersEvery - now.Sub(numbersAt)
+	return numbersEvery - now.Sub(writtenAt)
 }
 
 // withoutNumbers drops what changes with every reading: rounded numbers, and messages that carry them.

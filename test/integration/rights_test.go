@@ -246,30 +246,21 @@ func needs(t *testing.T, all map[right]bool, taken right) {
 	}
 	op := w.operator(o)
 	s := life{world: w}
-	var over time.Time
 	w.await("a request that needs what was taken", func() (bool, string) {
 		if op.Ended() {
-			t.Log("the operator ended by itself, and is started again, as a node does")
-			op = w.operator(o)
+			t.Fatal("the operator ended by itself")
 		}
 		for _, e := range w.asked(log, operator.ServiceAccount) {
 			if e.used() == taken && e.forbidden() || taken.seenByAdmission() && e.refusedByAdmission() {
 				return true, ""
 			}
 		}
-		switch ended := s.next(); {
-		case !ended:
-		case over.IsZero():
-			over = time.Now()
-		case time.Since(over) > eventsWithin:
+		if s.next() {
 			t.Fatalf("the story came to its end without %s", taken)
 		}
 		return false, s.String()
 	})
 }
-
-// eventsWithin is how long after the story events may still be sent: that is done aside.
-const eventsWithin = 10 * time.Second
 
 // refusedByAdmission: an owner reference that blocks its owner's deletion needs the right to set the owner's finalizers.
 func (e auditEvent) refusedByAdmission() bool {
@@ -327,6 +318,7 @@ func (w *world) operator(o operator.Options) *operator.Operator {
 		if w.Failed() {
 			w.Logf("the last lines of this test's operator:\n%s", log.tail(40, ""))
 		}
+		_ = log.file.Close()
 	})
 	o.Binary, o.Config, o.Dir, o.Log = shared.binary, shared.cluster.RESTConfig(), w.TempDir(), io.MultiWriter(shared.log, log)
 	o.Args = append(o.Args, "--leader-elect", "--watch-namespaces="+w.namespace)

@@ -28,9 +28,8 @@ import (
 )
 
 const (
-	// within is how long a condition is awaited: ample for a machine that does other things too, and for pods that are no evidence
-	// in their first 2 min.
-	within = 4 * time.Minute
+	// within is how long a condition is awaited: ample for a machine that does other things too.
+	within = 2 * time.Minute
 	app    = "app"
 
 	annotationReadyAfter = "localcluster.queuescaler.io/ready-after"

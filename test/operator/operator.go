@@ -218,14 +218,16 @@ var nextPort = firstPort + rand.Int32N((lastPort-firstPort)/2)
 
 func freePorts(n int) ([]string, error) {
 	var ports []string
+	var taken error
 	for len(ports) < n {
 		port := atomic.AddInt32(&nextPort, 1)
 		if port > lastPort {
-			return nil, fmt.Errorf("there are no %d free ports below %d", n, lastPort)
+			return nil, fmt.Errorf("there are no %d free ports up to %d: %w", n, lastPort, taken)
 		}
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
-			continue // somebody else has it
+			taken = err
+			continue
 		}
 		l.Close()
 		ports = append(ports, strconv.Itoa(int(port)))
